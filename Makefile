@@ -1,0 +1,30 @@
+# `make demo` and `make test` do all the set-up: Python 3.10+ and pip are enough.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: venv demo test lint clean
+
+venv: $(STAMP)
+
+$(STAMP): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Keyslice needs Python 3.10 or newer; say which: make PYTHON=python3.12 venv")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[test,benchmark]"
+	touch $@
+
+# A CT and three key slices a structure in; label map, picture and report out (demo/).
+demo: $(STAMP)
+	$(BIN)/python -m tools.demo demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Configuration files, one folder a module."""
