@@ -1,0 +1,306 @@
+"""From file to `Volume` and `LabelMap`, and from `LabelMap` to file.
+
+Reads NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and a DICOM series (folder or .zip).
+Writes label maps as .nii.gz, .nii, .nrrd, .seg.nrrd or .mha.
+
+Voxels: int16 Hounsfield units after the file's own rescaling; fractions are rounded to the nearest whole
+number; values beyond int16 are set to its ends, which lie outside every window, so no tool can tell the
+difference (metal above, padding such as -100000 below); NaN and infinity are refused.
+
+The grid of a written label map, read back with SimpleITK, is bit for bit that of the input file if both are
+of one format, and always for .mha. NIfTI has 32-bit header fields and NRRD stores spacing times direction,
+so across formats the nearest grid that the format can hold is written; `write_label_map` returns how far
+that is.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from volumes import nifti_header, nrrd_header, segments
+from volumes.dicom import read_series
+from volumes.errors import InputError, not_finite
+from volumes.image_files import ImageFile, planes, read_image, suffix_of
+from volumes.label_map import LabelMap, labels_in
+from volumes.labels import MAX_LABEL, LabelTable
+from volumes.quiet import quiet_itk
+from volumes.volume import Geometry, Volume
+
+OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+GRID_TOLERANCE_MM = 1e-2
+"""Greatest distance of a written grid from the input's; rounding to 32 bits stays below 1e-4 mm."""
+
+_LAST_BIT_MM = 1e-15
+_INT16 = np.iinfo(np.int16)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a CT volume; raises InputError for anything that is not one."""
+    path = Path(path)
+    source = _read(path)
+    array = np.empty(source.geometry.size_xyz[::-1], dtype=np.int16)
+    for out, plane in zip(array, planes(source.image), strict=True):
+        _to_hounsfield(plane, out, path)
+    return Volume(source.geometry.to_canonical(array), source.geometry, case_name(path))
+
+
+def read_label_map(
+    path: str | Path, like: Volume | LabelMap | None = None, table: LabelTable | None = None
+) -> LabelMap:
+    """Read a label map: whole numbers from 0 to 255.
+
+    Args:
+        path: image file.
+        like: the volume that the labels belong to. They must lie on its grid, up to rounding by the program
+            that wrote them; the result has exactly its geometry.
+        table: names and colours; None takes those stored in the file, else default ones.
+    """
+    path = Path(path)
+    source = _read(path)
+    geometry = source.geometry
+    array = np.empty(geometry.size_xyz[::-1], dtype=np.uint8)
+    for out, plane in zip(array, planes(source.image), strict=True):
+        _to_labels(plane, out, path)
+    canonical = geometry.to_canonical(array)
+    if like is not None:
+        if not geometry.is_close(like.geometry):
+            raise _other_grid(path, geometry, like)
+        geometry = like.geometry
+    names = table if table is not None else source.table
+    if names is None:
+        names = LabelTable((), name=str(path))
+    return LabelMap(canonical, geometry, names.covering(labels_in(canonical)), str(path))
+
+
+def write_label_map(label_map: LabelMap, path: str | Path, overwrite: bool = False) -> float:
+    """Write a label map on its own grid, whole or not at all.
+
+    Names and colours go into the file: 3D Slicer's segment keys in .nrrd, .seg.nrrd and .mha, a label table
+    in a header extension in NIfTI.
+
+    Returns:
+        Greatest distance in mm of a written voxel from where it belongs: 0.0 where the grid is the same
+        bit for bit.
+    """
+    path = Path(path)
+    suffix = check_output(path, overwrite)
+    array = label_map.geometry.to_file(label_map.array)
+    table = label_map.table.covering(label_map.present())
+    temporary = _temporary(path, suffix)
+    try:
+        _write(temporary, suffix, array, label_map.geometry, table, path)
+        written = _read_back(temporary, path)
+        shift = label_map.geometry.displacement(written.geometry)
+        if shift > GRID_TOLERANCE_MM:
+            raise InputError(
+                path,
+                found=f"a grid that {suffix} can only hold with an error of {shift:.3g} mm",
+                expected="the input's grid",
+                fix="write .nrrd or .mha",
+            )
+        if not np.array_equal(sitk.GetArrayViewFromImage(written.image), array):
+            raise _unwritten(path, "a file that reads back differently")
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritten(path, f"a write error ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    # Grids that differ in a last bit may put the corners at the same place: not zero, all the same.
+    return 0.0 if label_map.geometry.same_grid(written.geometry) else max(shift, _LAST_BIT_MM)
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> str:
+    """Raise InputError unless a label map can be written there; returns the format's ending.
+
+    Cheap, so that a command can call it before its real work.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if suffix not in OUTPUT_SUFFIXES:
+        raise InputError(
+            path,
+            found=f"an output that ends in '{path.suffix}'",
+            expected=f"one of {', '.join(OUTPUT_SUFFIXES)} (.seg.nrrd included)",
+            fix="choose another ending",
+        )
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(
+            path,
+            found=f"no folder {folder}",
+            expected="an existing folder",
+            fix="create it, or correct the path",
+        )
+    if path.is_dir():
+        raise InputError(path, found="a folder", expected="a file name", fix="add a file name to the path")
+    if path.exists() and not overwrite:
+        raise InputError(
+            path, found="an existing file", expected="a new file", fix="use --overwrite or another name"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            path,
+            found=f"no permission to write in {folder}",
+            expected="a writable folder",
+            fix="choose another folder, or change its permissions",
+        )
+    return suffix
+
+
+def case_name(path: str | Path) -> str:
+    """File or folder name without the format's ending."""
+    path = Path(path)
+    for ending in (".seg.nrrd", suffix_of(path), ".zip"):
+        if ending and path.name.lower().endswith(ending):
+            return path.name[: -len(ending)] or path.name
+    return path.name
+
+
+def _read(path: Path) -> ImageFile:
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
+        return read_series(path)
+    if path.is_file() and path.suffix.lower() in (".dcm", ".ima"):
+        raise InputError(
+            path,
+            found="one DICOM file",
+            expected="the folder or zip of the series",
+            fix=f"give its folder, {path.parent}",
+        )
+    return read_image(path)
+
+
+def _to_hounsfield(plane: npt.NDArray[np.generic], out: npt.NDArray[np.int16], where: Path) -> None:
+    """One slice `(y, x)` of any type to int16."""
+    if plane.dtype == np.int16:
+        out[...] = plane
+    elif plane.dtype.kind in "iu":
+        # The ends of int16 do not fit the narrower types.
+        narrow = np.minimum(plane, np.uint64(_INT16.max)) if plane.dtype == np.uint64 else plane
+        out[...] = np.clip(narrow.astype(np.int64), _INT16.min, _INT16.max)
+    else:
+        _check_finite(plane, where)
+        out[...] = np.clip(np.rint(plane), _INT16.min, _INT16.max)
+
+
+def _to_labels(plane: npt.NDArray[np.generic], out: npt.NDArray[np.uint8], where: Path) -> None:
+    """One slice `(y, x)` of any type to uint8; raises InputError unless it holds labels."""
+    if plane.dtype.kind == "f":
+        _check_finite(plane, where)
+        fractions = plane != np.rint(plane)
+        if fractions.any():
+            raise _no_labels(where, f"the value {plane[fractions][0]:g}")
+    low, high = plane.min(), plane.max()
+    if low < 0 or high > MAX_LABEL:
+        raise _no_labels(where, f"the value {low if low < 0 else high:g}")
+    out[...] = plane
+
+
+def _check_finite(plane: npt.NDArray[np.generic], where: Path) -> None:
+    if not np.isfinite(plane).all():
+        raise not_finite(where)
+
+
+def _no_labels(where: Path, found: str) -> InputError:
+    return InputError(
+        where,
+        found=found,
+        expected="whole numbers from 0 to 255",
+        fix="give a label map (not an image or probabilities), renumbered to at most 255 labels",
+    )
+
+
+def _other_grid(path: Path, geometry: Geometry, like: Volume | LabelMap) -> InputError:
+    if geometry.shape_dhw != like.geometry.shape_dhw:
+        found, expected = f"{geometry.shape_dhw} voxels (D, H, W)", f"{like.geometry.shape_dhw}"
+    else:
+        shift = like.geometry.displacement(geometry)
+        found = f"a grid that lies up to {shift:.3g} mm off (spacing {_text(geometry.spacing_dhw)} mm)"
+        expected = f"the grid of {like.name} (spacing {_text(like.geometry.spacing_dhw)} mm)"
+    return InputError(path, found=found, expected=expected, fix="resample the labels to the volume (nearest)")
+
+
+def _text(numbers: tuple[float, ...]) -> str:
+    return " x ".join(f"{number:.6g}" for number in numbers)
+
+
+def _temporary(path: Path, suffix: str) -> Path:
+    """A new, empty, hidden file beside `path`, with the permissions of a normal file."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=".keyslice-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+    except OSError as error:
+        raise _unwritten(path, f"a write error ({error.strerror})") from error
+    return Path(name)
+
+
+def _write(
+    temporary: Path,
+    suffix: str,
+    array: npt.NDArray[np.uint8],
+    geometry: Geometry,
+    table: LabelTable,
+    path: Path,
+) -> None:
+    """Write labels in file order to `temporary`."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(geometry.spacing_xyz)
+    image.SetOrigin(geometry.origin_xyz)
+    image.SetDirection(geometry.direction)
+    if suffix in (".nii", ".nii.gz"):
+        # An uncompressed copy for SimpleITK to write; its header is completed on the way to `temporary`.
+        plain = temporary.with_name(temporary.name.removesuffix(suffix) + "-plain.nii")
+        try:
+            _write_image(image, plain, False, path)
+            nifti_header.finish(
+                plain, temporary, geometry.nifti_grid, segments.to_xml(table) if table else ""
+            )
+        finally:
+            plain.unlink(missing_ok=True)
+        return
+    for key, value in segments.to_metadata(table, array).items():
+        image.SetMetaData(key, segments.escape(value) if suffix == ".mha" else value)
+    _write_image(image, temporary, True, path)
+    if suffix == ".nrrd":
+        nrrd_header.make_exact(temporary, geometry)
+
+
+def _write_image(image: sitk.Image, target: Path, compress: bool, path: Path) -> None:
+    try:
+        with quiet_itk():
+            sitk.WriteImage(image, str(target), compress)
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(
+                path,
+                found="axes that are not at right angles, which NIfTI cannot hold",
+                expected="a format that can",
+                fix="write .nrrd or .mha",
+            ) from error
+        raise _unwritten(path, "a write error") from error
+
+
+def _read_back(temporary: Path, path: Path) -> ImageFile:
+    try:
+        return read_image(temporary)
+    except InputError as error:
+        raise _unwritten(path, f"a file that does not read back ({error.found})") from error
+
+
+def _unwritten(path: Path, found: str) -> InputError:
+    return InputError(
+        path,
+        found=found,
+        expected="a complete label map on disk",
+        fix="free disk space, or choose another folder",
+    )
