@@ -19,6 +19,7 @@ from pickle import UnpicklingError  # what torch raises for a file that would ru
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
@@ -75,7 +76,7 @@ def read_config(name_or_path: str | Path) -> DictConfig:
         config = OmegaConf.create(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise _bad_config(text, f"no readable file ({error.strerror})") from error
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         raise _bad_config(text, f"text that is not YAML ({error})") from error
     if not isinstance(config, DictConfig):
         raise _bad_config(text, "no settings")

@@ -1,0 +1,34 @@
+"""Slices on square pixels and back: the internal grid on which the propagation networks work."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+AIR = -1024
+
+
+def resize(plane: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A plane (h, w) resampled to `shape` over the same rectangle, pixel centres aligned.
+
+    Shrinking averages the pixels that fall together, as partial volume does; growing interpolates.
+    """
+    shrinks = shape[0] * shape[1] < plane.shape[0] * plane.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane.astype(np.float32), (shape[1], shape[0]), interpolation=method), np.float32)
+
+
+def square_shape(shape: tuple[int, int], spacing: tuple[float, float], pixel: float) -> tuple[int, int]:
+    """Height and width that give `pixel` mm square pixels to a plane of `shape` and `spacing` (dy, dx) mm."""
+    return (max(1, round(shape[0] * spacing[0] / pixel)), max(1, round(shape[1] * spacing[1] / pixel)))
+
+
+def cut(plane: NDArray, top: int, left: int, height: int, width: int, fill: int) -> NDArray:
+    """The rectangle of `plane`, `fill` where it reaches beyond it."""
+    out = np.full((height, width), fill, dtype=plane.dtype)
+    y0, y1 = max(0, top), min(plane.shape[0], top + height)
+    x0, x1 = max(0, left), min(plane.shape[1], left + width)
+    if y0 < y1 and x0 < x1:
+        out[y0 - top : y1 - top, x0 - left : x1 - left] = plane[y0:y1, x0:x1]
+    return out
