@@ -1,0 +1,1 @@
+"""Benchmarks on real CT: `python -m tools.benchmark propagation --data FOLDER`."""

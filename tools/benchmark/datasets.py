@@ -1,0 +1,241 @@
+"""The cases of the benchmarks: which files, which labels, who may be scored on them.
+
+A set is found under the data folder by its name, or any folder is given by its path. Layouts:
+- nnU-Net raw: `dataset.json`, `imagesVal` or `imagesTs` or `imagesTr` with `CASE_0000.nii.gz`, and the
+  `labels...` folder beside it; of the three the first that is there counts;
+- `images/` and `labels/` with files of the same names;
+- one case: `ct.nii.gz` with `seg.nii.gz` (names in `labels.json`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from volumes.errors import InputError
+from volumes.label_map import LabelMap
+
+MIN_SLICES, MIN_VOXELS = 5, 100
+"""Smaller structures are not scored: on four slices every tool is right."""
+
+DEFAULT_SETS = ("head-neck", "sarcoma", "liver_17")
+LAST_TRAINING_SARCOMA = 20
+
+_FOLDERS = {
+    "head-neck": "head-neck",
+    "sarcoma": "sarcoma",
+    "sarcoma-all": "sarcoma",
+    "liver_17": "abdomen/liver_17",
+    "torso_3mm": "abdomen/torso_3mm",
+    "spleen_8": "abdomen/spleen_8",
+    "aorta_crop": "thorax/aorta_crop",
+    "pulm_crop": "thorax/pulm_crop",
+}
+_NOTES = {
+    "head-neck": "validation patients",
+    "sarcoma": f"held back: STS numbers above {LAST_TRAINING_SARCOMA:03d}",
+    "sarcoma-all": "all patients: some were trained on",
+    "liver_17": "never trained on",
+    "torso_3mm": "trained on: for information only",
+    "spleen_8": "trained on: for information only",
+    "aorta_crop": "trained on: for information only",
+    "pulm_crop": "trained on: for information only",
+}
+_ONLY = {
+    # body_other (the rest of the patient) and bone (all of it) are remainders, not structures to paint.
+    "liver_17": frozenset({8, 9, 10, 11, 12}),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT with labels; `only` names the labels that count, None: all that occur."""
+
+    set_name: str
+    name: str
+    image: Path
+    labels: Path
+    names: Mapping[int, str]
+    only: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
+class CaseSet:
+    """Cases that are averaged together, and what to know about them."""
+
+    name: str
+    cases: tuple[Case, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One labelled structure, cut out of its volume.
+
+    Attributes:
+        mask: bool `(D, H, W)` of `box`; its first and last slice are the start and stop marks.
+        box: where it lies in the volume.
+        extent: first and last slice in the volume, both inside.
+    """
+
+    label: int
+    name: str
+    mask: npt.NDArray[np.bool_]
+    box: tuple[slice, slice, slice]
+    extent: tuple[int, int]
+
+
+def find_sets(data: Path, names: Sequence[str] | None = None) -> list[CaseSet]:
+    """The sets to run.
+
+    Args:
+        data: the data folder, or the folder of one set.
+        names: sets by name, or paths of folders. None: the set that `data` is, else the default sets
+            that are there.
+
+    Raises:
+        InputError: a folder is missing, has no layout of the above, or has no case.
+    """
+    if not data.is_dir():
+        raise InputError(data, found="no such folder", expected="a folder of labelled CT", fix="check --data")
+    if names:
+        return [_open(name, _folder_of(data, name)) for name in names]
+    if _layout(data) is not None:
+        return [_open(data.resolve().name, data)]
+    there = [name for name in DEFAULT_SETS if (data / _FOLDERS[name]).is_dir()]
+    if not there:
+        raise InputError(
+            data,
+            found="no data set",
+            expected=f"one of {', '.join(DEFAULT_SETS)} in it, or a folder in nnU-Net raw layout",
+            fix="name the sets with --sets",
+        )
+    return [_open(name, data / _FOLDERS[name]) for name in there]
+
+
+def structures_of(case: Case, label_map: LabelMap) -> list[Structure]:
+    """Structures of a case that are large enough to be scored, by rising label number."""
+    from scipy.ndimage import find_objects
+
+    found = []
+    for label, box in enumerate(find_objects(label_map.array), start=1):
+        if box is None or (case.only is not None and label not in case.only):
+            continue
+        mask = label_map.array[box] == label
+        if mask.any(axis=(1, 2)).sum() < MIN_SLICES or mask.sum() < MIN_VOXELS:
+            continue
+        name = case.names.get(label, f"label_{label}")
+        found.append(Structure(label, name, mask, box, (box[0].start, box[0].stop - 1)))
+    return found
+
+
+def _folder_of(data: Path, name: str) -> Path:
+    candidates = [data / _FOLDERS[name]] if name in _FOLDERS else []
+    candidates += [data / name, Path(name)]
+    if data.resolve().name == Path(_FOLDERS.get(name, name)).name:
+        candidates.append(data)
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        f"--sets {name}",
+        found=f"no folder {candidates[0]}",
+        expected=f"one of {', '.join(_FOLDERS)}, or the path of a folder",
+        fix="correct the name or --data",
+    )
+
+
+def _layout(folder: Path) -> str | None:
+    if (folder / "dataset.json").is_file():
+        return "nnunet"
+    if (folder / "images").is_dir() and (folder / "labels").is_dir():
+        return "pairs"
+    return "single" if (folder / "ct.nii.gz").is_file() else None
+
+
+def _open(name: str, folder: Path) -> CaseSet:
+    key = name if name in _FOLDERS else Path(name).name
+    layout = _layout(folder)
+    if layout is None:
+        raise InputError(
+            folder,
+            found="no dataset.json, no images/ with labels/ and no ct.nii.gz",
+            expected="a data set in one of these three layouts",
+            fix="bring it into nnU-Net raw layout",
+        )
+    finder = {"nnunet": _nnunet, "pairs": _pairs, "single": _single}[layout]
+    cases = finder(key, folder)
+    if not cases:
+        raise InputError(folder, found="no labelled case", expected="CT with labels", fix="check the folder")
+    return CaseSet(key, tuple(cases), _NOTES.get(key, ""))
+
+
+def _nnunet(name: str, folder: Path) -> list[Case]:
+    described = _read_json(folder / "dataset.json")
+    ending = described.get("file_ending", ".nii.gz")
+    names = {
+        value: label for label, value in described.get("labels", {}).items() if isinstance(value, int) and value > 0
+    }
+    for part in ("Val", "Ts", "Tr"):
+        labels = sorted((folder / f"labels{part}").glob(f"*{ending}"))
+        if labels:
+            break
+    cases = []
+    for path in labels:
+        case = path.name.removesuffix(ending)
+        image = folder / f"images{part}" / f"{case}_0000{ending}"
+        cases.append(Case(name, case, image, path, names))
+    return cases
+
+
+def _pairs(name: str, folder: Path) -> list[Case]:
+    names = _names(folder / "labels.json")
+    if not names and name.startswith("sarcoma"):
+        names = {1: "tumour"}
+    cases = []
+    for path in sorted((folder / "labels").glob("*.nii.gz")):
+        case = path.name.removesuffix(".nii.gz")
+        number = case.rpartition("_")[2]
+        if name == "sarcoma" and number.isdecimal() and int(number) <= LAST_TRAINING_SARCOMA:
+            continue
+        images = folder / "images"
+        image = next(
+            (p for p in (images / f"{case}_0000.nii.gz", images / path.name) if p.is_file()), images / path.name
+        )
+        cases.append(Case(name, case, image, path, names))
+    return cases
+
+
+def _single(name: str, folder: Path) -> list[Case]:
+    labels, names = folder / "seg.nii.gz", _names(folder / "labels.json")
+    if not labels.is_file():  # torso_3mm: two label maps; v1 is the finer one
+        labels = folder / "seg_total_v1_full.nii.gz"
+        names = _names(folder / "class_map.json", "total_v1")
+    if not labels.is_file():
+        return []
+    return [Case(name, folder.resolve().name, folder / "ct.nii.gz", labels, names, _ONLY.get(name))]
+
+
+def _names(path: Path, section: str | None = None) -> dict[int, str]:
+    if not path.is_file():
+        return {}
+    content = _read_json(path)
+    if section is not None:
+        content = content.get(section, {})
+    return {int(key): str(value) for key, value in content.items()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(path, found=f"no JSON ({error})", expected="an object", fix="correct it") from error
+    if not isinstance(content, dict):
+        raise InputError(path, found="a JSON list or value", expected="a JSON object", fix="correct it")
+    return content
