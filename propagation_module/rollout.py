@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from propagation_module.local_stcn import Features, LocalSTCN, Prior, places
 from propagation_module.stcn import STCN
-from propagation_module.triplets import FIRST, KEY, PREVIOUS, SECOND
+from propagation_module.triplets import FIRST, KEY, PREVIOUS
 
 Batch = dict[str, Tensor]
 
 
 def rollout(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits and targets of a batch's two queries, the second labelled from the first one's prediction.
+    """Logits and targets of a batch's Q queries, each labelled from the prediction before it.
 
-    Both are (B, 2, H, W) for `LocalSTCN` and (B, 4, H, W) for `STCN`, which carries a second object as well.
+    Both are (B, Q, H, W) for `LocalSTCN`, and for `STCN` (B, 2 Q, H, W): it carries a second object as well.
     """
     targets = batch["masks"][:, FIRST:]
     if isinstance(network, LocalSTCN):
@@ -50,7 +50,7 @@ def _rollout_local(network: LocalSTCN, batch: Batch) -> Tensor:
     tokens = keys[0][0, 0].numel()
 
     previous, logits = batch["previous"], []
-    for step, query in enumerate((FIRST, SECOND)):
+    for step, query in enumerate(range(FIRST, slices)):
         readout = network.read(
             features[query].key,
             place[query],
@@ -62,7 +62,7 @@ def _rollout_local(network: LocalSTCN, batch: Batch) -> Tensor:
         prior = Prior(previous[:, None], batch["shapes"][:, step, None], batch["distances"][:, step])
         out = network.decode(images[:, query], features[query], readout, prior)
         logits.append(out[:, 0])
-        if query == SECOND:
+        if query == slices - 1:
             break
         # As in use, the slice just labelled takes the place of the one before it.
         previous = torch.sigmoid(out[:, 0]).detach()
@@ -81,15 +81,14 @@ def _tokens(slices: list[Tensor]) -> Tensor:
 
 def _rollout_stcn(network: STCN, batch: Batch) -> Tensor:
     """Pham et al. (systems 1.10): two objects, frame 1 from frame 0, frame 2 from frame 0 and predicted frame 1."""
-    order = [KEY, FIRST, SECOND]
-    images = batch["images"][:, order]  # B x 3 x 3 x H x W
+    images = torch.cat([batch["images"][:, KEY, None], batch["images"][:, FIRST:]], 1)  # B x (1 + Q) x 3 x H x W
     first = torch.stack([batch["masks"][:, KEY], batch["others"][:, KEY]], 1)  # B x 2 x H x W
     present = first.flatten(2).any(2).float()  # B x 2
     key, thin, f16, f8, f4 = network.encode_key(images.flatten(0, 1))
-    size = len(images)
+    size, frames = images.shape[:2]
 
     def frame(feature: Tensor, index: int) -> Tensor:
-        return feature.unflatten(0, (size, 3))[:, index]
+        return feature.unflatten(0, (size, frames))[:, index]
 
     def value(index: int, masks: Tensor) -> Tensor:
         both = [
@@ -98,8 +97,8 @@ def _rollout_stcn(network: STCN, batch: Batch) -> Tensor:
         ]
         return torch.stack(both, 1)  # B x 2 x CV x 1 x h x w
 
-    keys, values, logits, masks = [frame(key, 0)], [value(0, first)], [], first
-    for index in (1, 2):
+    keys, values, logits = [frame(key, 0)], [value(0, first)], []
+    for index in range(1, frames):
         out, probability = network.segment(
             frame(key, index),
             frame(thin, index),
@@ -115,8 +114,7 @@ def _rollout_stcn(network: STCN, batch: Batch) -> Tensor:
                 [out[:, 1] - torch.logsumexp(out[:, [0, 2]], 1), out[:, 2] - torch.logsumexp(out[:, [0, 1]], 1)], 1
             )
         )
-        if index == 1:
-            masks = probability
-            keys.append(frame(key, 1))
-            values.append(value(1, masks))
+        if index < frames - 1:
+            keys.append(frame(key, index))
+            values.append(value(index, probability))
     return torch.stack(logits, 2).flatten(1, 2)  # B x (object, frame) x H x W

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from propagation_module.checkpoints import build_network, read_config, save_weights
-from propagation_module.losses import bootstrapped_cross_entropy, cross_entropy, lovasz_hinge
+from propagation_module.checkpoints import build_network, load_state, read_config, save_weights
+from propagation_module.losses import bootstrapped_cross_entropy, cross_entropy, lovasz_hinge, soft_dice
 from propagation_module.rollout import rollout
 from propagation_module.training_data import NNUNET_RAW, Pool, SampleStream, Source, load_pools, loader
 from propagation_module.triplets import SampleSettings
@@ -45,18 +45,19 @@ class PropagationTraining(L.LightningModule):
         )
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        logits, targets = rollout(self.network, batch)  # both B x 2 x H x W
+        logits, targets = rollout(self.network, batch)  # both B x Q x H x W
         logits, targets = logits.flatten(0, 1), targets.flatten(0, 1)
         progress = self.global_step / self.settings.steps
         terms = {
             "bootstrapped": bootstrapped_cross_entropy(logits, targets, progress=progress),
             "cross_entropy": cross_entropy(logits, targets),
             "lovasz": lovasz_hinge(logits, targets),
+            "dice": soft_dice(logits, targets),
         }
         loss = torch.stack([float(self.settings.losses.get(name, 0.0)) * term for name, term in terms.items()]).sum()
         self.log("loss", loss.detach(), prog_bar=True)
         self.log_dict({name: term.detach() for name, term in terms.items()})
-        self.log("dice", _mean_dice(logits.detach() > 0, targets > 0.5), prog_bar=True)
+        self.log("overlap", _mean_dice(logits.detach() > 0, targets > 0.5), prog_bar=True)
         return loss
 
     def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
@@ -136,6 +137,7 @@ def train(
     device: str = "auto",
     resume: bool = True,
     overrides: Mapping[str, Any] | None = None,
+    start_from: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
     """Train the network of `config` (a shipped name or a YAML file) and write its weights.
@@ -144,6 +146,7 @@ def train(
         data: folder that the configuration's data paths start from, or a data set in nnU-Net raw layout.
         out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused.
         device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
+        start_from: weights to begin with instead of random ones, for a new run.
         overrides: entries of the `training` section to replace.
 
     Returns:
@@ -163,6 +166,8 @@ def train(
     sources = _sources(data, settings)
     pools = load_pools(data, sources, out / "regions", settings.seed)
     network = build_network(whole)
+    if start_from is not None:
+        load_state(network, start_from)
     module = PropagationTraining(network.to(memory_format=torch.channels_last), settings)
     accelerator, devices = _devices(device)
     trainer = L.Trainer(

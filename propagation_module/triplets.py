@@ -2,7 +2,8 @@
 
 The triplet of Pham et al. (systems 1.10) is a key slice and two slices that follow it, the second labelled
 from the first one's prediction. Two more slices make it what the propagator meets: a key slice on the far
-side, and the slice labelled just before, with the kind of mistakes that a propagated mask has.
+side, and the slice labelled just before, with the kind of mistakes that a propagated mask has. More than two
+queries in a row teach a network to live with its own predictions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from propagation_module.priors import shape_between, signed_distance
 from propagation_module.resampling import AIR, cut, resize
 from volumes.windows import windowed
 
-KEY, FAR_KEY, PREVIOUS, FIRST, SECOND = range(5)  # the slices of a sample, in this order
+KEY, FAR_KEY, PREVIOUS, FIRST = range(4)  # the slices of a sample, in this order; further queries follow
 TARGET, OTHERS, STALE = 1, 2, 4  # bits of a sample's mask while it is augmented
 
 Augment = Callable[..., tuple[NDArray, NDArray]]
@@ -70,6 +71,7 @@ class SampleSettings:
         beyond: share of samples whose queries may lie beyond the structure's end.
         detached: share of samples in which the slice before the queries is a prediction, not the key slice.
         longest_mm: no key slice is farther than this from the first query.
+        queries: slices to label one after the other, 2 in the paper.
         second: what the mask of others shows: `all` other labels, or `one` of the key slice's, as in the paper.
         second_share: share of samples in which it shows anything.
     """
@@ -81,6 +83,7 @@ class SampleSettings:
     beyond: float = 0.15
     detached: float = 0.7
     longest_mm: float = 90.0
+    queries: int = 2
     second: str = "all"
     second_share: float = 0.5
 
@@ -92,9 +95,13 @@ class _Chain:
     key: int
     far: int | None
     previous: int
-    first: int
-    second: int
+    queries: tuple[int, ...]
     direction: int
+
+    @property
+    def slices(self) -> list[int]:
+        """In the order of `KEY`, `FAR_KEY`, `PREVIOUS`, `FIRST`."""
+        return [self.key, self.key if self.far is None else self.far, self.previous, *self.queries]
 
 
 def draw_chain(
@@ -113,21 +120,23 @@ def draw_chain(
         if not low <= previous + direction * step <= high:
             direction = -direction
     previous = int(np.clip(previous, low, high))
-    first = int(np.clip(previous + direction * step, 0, depth - 1))
-    second = int(np.clip(first + direction * int(rng.choice((1, 2), p=(0.85, 0.15))), 0, depth - 1))
+    queries = [int(np.clip(previous + direction * step, 0, depth - 1))]
+    while len(queries) < settings.queries:
+        step = int(rng.choice((1, 2), p=(0.85, 0.15)))
+        queries.append(int(np.clip(queries[-1] + direction * step, 0, depth - 1)))
     gap = _gap(rng, jump) if rng.random() < settings.detached else 0
     key = int(np.clip(previous - direction * gap, low, high))
     far = None
     if rng.random() < settings.far_key:
         end = high if direction > 0 else low
-        far = second + direction * _gap(rng, jump)
+        far = queries[-1] + direction * _gap(rng, jump)
         if rng.random() < settings.far_absent:
             far = end + direction  # what a stop mark says: absent from here on
         elif (end - far) * direction < 0:
             far = end
-        if not 0 <= far < depth or (far - second) * direction <= 0:
+        if not 0 <= far < depth or (far - queries[-1]) * direction <= 0:
             far = None
-    return _Chain(key, far, previous, first, second, direction)
+    return _Chain(key, far, previous, tuple(queries), direction)
 
 
 def _gap(rng: np.random.Generator, jump: int) -> int:
@@ -147,14 +156,14 @@ def draw_sample(
     """One sample of `structure`.
 
     Returns:
-        images (5, 3, S, S) float32 in [0, 1]; masks and others (5, S, S) float32 of truth; previous (S, S)
-        float32, the mask that the slice before the queries is said to have; shapes (2, S, S) float32 signed
-        distance in mm interpolated from the key slices for both queries; z (5,) float32 mm; pixel () float32 mm;
-        valid (3,) bool, which memory slices there are; distances (2, 3) float32 as in `local_stcn.Prior`.
+        With Q queries: images (3 + Q, 3, S, S) float32 in [0, 1]; masks and others (3 + Q, S, S) float32 of
+        truth; previous (S, S) float32, the mask that the slice before the queries is said to have; shapes
+        (Q, S, S) float32 signed distance in mm interpolated from the key slices; z (3 + Q,) float32 mm; pixel ()
+        float32 mm; valid (3,) bool, which memory slices there are; distances (Q, 3) as in `local_stcn.Prior`.
     """
     dz = case.spacing[0]
     chain = draw_chain(rng, structure, len(case.image), dz, jump, settings)
-    slices = [chain.key, chain.key if chain.far is None else chain.far, chain.previous, chain.first, chain.second]
+    slices = chain.slices
     pixel = float(np.exp(rng.uniform(*np.log(settings.pixel))))
     stale = int(np.clip(chain.previous - chain.direction * rng.integers(1, 4), structure.low, structure.high))
     second = _second(rng, case, structure, chain.key, settings)
@@ -168,7 +177,7 @@ def draw_sample(
     if chain.previous != chain.key:
         before = (masks[PREVIOUS] & STALE > 0) if rng.random() < 0.3 else previous > 0
         previous = corrupt(rng, before, pixel)
-    shapes, distances = _priors(target, slices, chain, pixel, dz)
+    shapes, distances = _priors(target, chain, pixel, dz)
     return {
         "images": np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32),
         "masks": target,
@@ -194,21 +203,18 @@ def _second(
     return [int(rng.choice(there))] if there else []
 
 
-def _priors(
-    target: NDArray, slices: Sequence[int], chain: _Chain, pixel: float, dz: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _priors(target: NDArray, chain: _Chain, pixel: float, dz: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     near = signed_distance(target[KEY] > 0, pixel)
     far = signed_distance(target[FAR_KEY] > 0, pixel) if target[FAR_KEY].any() else None
-    shapes, distances = [], []
-    for query, before in ((FIRST, PREVIOUS), (SECOND, FIRST)):
-        z = slices[query]
+    shapes, distances, slices = [], [], chain.slices
+    for before, z in zip(slices[PREVIOUS:], chain.queries, strict=False):
         to_key = abs(z - chain.key)
         if chain.far is None:
             shapes.append(near)
         else:
             shapes.append(shape_between(near, far, to_key / max(1, abs(chain.far - chain.key))))
             to_key = min(to_key, abs(chain.far - z))
-        distances.append((abs(z - slices[before]) * dz, to_key * dz, float(chain.far is not None)))
+        distances.append((abs(z - before) * dz, to_key * dz, float(chain.far is not None)))
     return np.stack(shapes), np.array(distances, np.float32)
 
 
@@ -222,7 +228,7 @@ def _crops(
     pixel: float,
     size: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Windowed images (5, S, S, 3) and bit masks (5, S, S) of the same square, about the structure."""
+    """Windowed images (N, S, S, 3) and bit masks (N, S, S) of the same square, about the structure."""
     top, left, height, width = _square(rng, case, structure, slices[FIRST], pixel, size)
     images = np.empty((len(slices), size, size), np.int16)
     masks = np.zeros((len(slices), size, size), np.uint8)

@@ -130,6 +130,9 @@ def train_propagation(
     out: Annotated[Path, _path("--out", text="Checkpoints, logs, weights.")] = Path("runs/propagation"),
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on with the run that stopped in --out.")] = True,
+    start_from: Annotated[
+        Path | None, typer.Option("--start-from", help="Weights to begin with, to train on from them.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Replace a training setting: steps=2000.", metavar="KEY=VALUE"),
@@ -141,7 +144,14 @@ def train_propagation(
 
     raise typer.Exit(
         train_propagation_command(
-            config, data=data, out=out, device=device, resume=resume, settings=settings or [], quiet=quiet
+            config,
+            data=data,
+            out=out,
+            device=device,
+            resume=resume,
+            start_from=start_from,
+            settings=settings or [],
+            quiet=quiet,
         )
     )
 

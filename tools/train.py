@@ -10,7 +10,15 @@ from volumes.errors import InputError
 
 
 def train_propagation_command(
-    config: str, *, data: Path, out: Path, device: str, resume: bool, settings: list[str], quiet: bool
+    config: str,
+    *,
+    data: Path,
+    out: Path,
+    device: str,
+    resume: bool,
+    start_from: Path | None = None,
+    settings: list[str],
+    quiet: bool,
 ) -> int:
     """Train the network of a configuration; Lightning runs it, on every GPU that `--device cuda` finds.
 
@@ -20,6 +28,7 @@ def train_propagation_command(
         out: folder of the run, made if it is not there.
         device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
         resume: go on with a run that stopped in `out`.
+        start_from: weights that a new run begins with.
         settings: `key=value` entries that replace those of the configuration's training section.
         quiet: no progress bar.
 
@@ -42,6 +51,7 @@ def train_propagation_command(
         out=out,
         device=device,
         resume=resume,
+        start_from=start_from,
         overrides=_overrides(settings),
         progress=not quiet,
     )
