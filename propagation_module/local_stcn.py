@@ -24,6 +24,7 @@ from propagation_module.memory import affinity, with_position
 
 STRIDE = 4  # pixels a memory token covers, each way
 SUBPIXELS = STRIDE * STRIDE
+REACH_MM = 12.0  # slices farther away than this count as this far: else the last mask would drown the key slices
 PRIOR_LOGIT = 5.0  # what a prior is worth where it is certain
 
 
@@ -231,10 +232,13 @@ class LocalSTCN(nn.Module):
         weight = torch.exp(self.log_place.float())
         # with_position keeps distances; the key's own are divided by sqrt(CK), so the place's are multiplied.
         scale = torch.stack([weight[1], weight[0], weight[0]])[:, None] * math.sqrt(math.sqrt(query.shape[1]))
-        centre = query_place.flatten(2).mean(2, keepdim=True)  # small numbers keep float32 exact
+        query_place = query_place.flatten(2)
+        centre = query_place.mean(2, keepdim=True)  # small numbers keep float32 exact
+        away = places - centre
+        away = torch.cat([away[:, :1].clamp(-REACH_MM, REACH_MM), away[:, 1:]], 1)
         scores = affinity(
-            with_position(keys.float(), places - centre, scale),
-            with_position(query.flatten(2).float(), query_place.flatten(2) - centre, scale),
+            with_position(keys.float(), away, scale),
+            with_position(query.flatten(2).float(), query_place - centre, scale),
             scale=math.sqrt(query.shape[1]),
         )  # B x N x hw
         if valid is not None:
