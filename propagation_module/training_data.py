@@ -21,9 +21,8 @@ from propagation_module.augmentation import Augmenter
 from propagation_module.regions import grow_regions
 from propagation_module.triplets import Case, SampleSettings, draw_sample
 from volumes.errors import InputError
-from volumes.formats import read_label_map, read_volume
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+from volumes.formats import case_name, read_label_map, read_volume
+from volumes.image_files import suffix_of
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,10 @@ class Source:
 NNUNET_RAW = Source(images="imagesTr/*_0000.*", labels="labelsTr/{case}{suffix}", weight=0.8, regions=0.2)
 
 
-def case_name(path: Path) -> str:
+def training_name(path: Path) -> str:
     """`HN_001_0000.nii.gz` -> `HN_001`; an image named `ct` takes its folder's name."""
-    name = path.name
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    name = name.removesuffix("_0000")
+    name = case_name(path).removesuffix("_0000")
     return path.parent.name if name == "ct" else name
-
-
-def _suffix(path: Path) -> str:
-    return next((s for s in SUFFIXES if path.name.endswith(s)), path.suffix)
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ def load_pools(root: Path, sources: Sequence[Source], cache: Path, seed: int) ->
     """
     pools = []
     for source in sources:
-        paths = [p for p in sorted(root.glob(source.images)) if case_name(p) not in source.exclude]
+        paths = [p for p in sorted(root.glob(source.images)) if training_name(p) not in source.exclude]
         if not paths:
             raise InputError(
                 root / source.images,
@@ -88,9 +80,9 @@ def load_pools(root: Path, sources: Sequence[Source], cache: Path, seed: int) ->
         labelled, grown = [], []
         for path in paths:
             volume = read_volume(path)
-            name = case_name(path)
+            name = training_name(path)
             if source.labels is not None and source.weight > 0:
-                label_path = root / source.labels.format(case=name, suffix=_suffix(path))
+                label_path = root / source.labels.format(case=name, suffix=suffix_of(path))
                 labels = read_label_map(label_path, like=volume).array
                 labelled.append(Case(name, volume.array, labels, volume.spacing))
             if source.regions > 0:
@@ -108,7 +100,7 @@ def _regions(
     image: NDArray, spacing: tuple[float, float, float], path: Path, cache: Path, seed: int
 ) -> NDArray[np.uint8]:
     digest = hashlib.sha256(image.tobytes() + repr((spacing, seed)).encode()).hexdigest()[:16]
-    kept = cache / f"{case_name(path)}-{digest}.npz"
+    kept = cache / f"{training_name(path)}-{digest}.npz"
     if kept.exists():
         return np.load(kept, allow_pickle=False)["regions"]
     regions = grow_regions(image, spacing, seed=seed)
