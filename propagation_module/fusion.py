@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from propagation_module.grid import Patch
+
+TYPICAL = 0.9  # 0.95 scored .693 and .444 where 0.9 scored .700 and .440 (see `refresh`)
 
 
 def fuse(upward: Patch, downward: Patch, shape: tuple[int, ...], position: float) -> Patch:
@@ -15,6 +19,27 @@ def fuse(upward: Patch, downward: Patch, shape: tuple[int, ...], position: float
     bottom, right = max(b[1] for b in boxes), max(b[3] for b in boxes)
     mixed = (1.0 - position) * upward.paste(shape) + position * downward.paste(shape)
     return Patch(mixed[top:bottom, left:right], (top, bottom, left, right))
+
+
+def refresh(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A predicted mask made as sure of itself as a mask should be that the next slice is labelled from.
+
+    Each step is a little less sure than the one before: handed on as it is, a mask fades within some ten slices,
+    thin structures first. So logits are scaled until the median inside the mask is `TYPICAL`, at most threefold; a
+    mask that is sure already is left alone. One key slice, marks given, mean Dice of half-trained weights without,
+    with logits always doubled, and with this: head-neck (6 cases) .655, .681, .700; liver_17 .330, .424, .440.
+    """
+    inside = probability[probability > 0.5]
+    if not inside.size:
+        return probability
+    median = min(float(np.median(inside)), 1.0 - 1e-6)
+    power = float(np.clip(_logit(TYPICAL) / max(_logit(median), 1e-6), 1.0, 3.0))
+    odds_for, odds_against = probability**power, (1.0 - probability) ** power
+    return (odds_for / (odds_for + odds_against)).astype(np.float32)
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1.0 - p))
 
 
 def expected_dice(probability: NDArray[np.float32], threshold: float = 0.5) -> float:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from propagation_module.fusion import Winners, expected_dice, fuse
+from propagation_module.fusion import Winners, expected_dice, fuse, refresh
 from propagation_module.grid import InternalGrid, Patch
 from propagation_module.passes import Stretch, stretches
 from propagation_module.priors import shape_between, signed_distance
@@ -148,7 +148,7 @@ class _Walk:
         if patch is None:
             self.unseen += abs(z - self.z) * grid.dz
             return None
-        plane = patch.paste(grid.shape)
+        plane = refresh(patch.paste(grid.shape))  # what goes on; what comes out stays as the network said it
         seen = bool((patch.probability > 0.5).any())
         self.unseen = 0.0 if seen else self.unseen + abs(z - self.z) * grid.dz
         box = self.run.tracker.box(plane > 0.1, shape > 0) or patch.box

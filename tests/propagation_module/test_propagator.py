@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from propagation_module.checkpoints import build_network
-from propagation_module.fusion import Winners, expected_dice
+from propagation_module.fusion import TYPICAL, Winners, expected_dice, refresh
 from propagation_module.propagator import Propagation, Propagator
 from propagation_module.stcn import STCN
 from volumes.errors import InputError
@@ -212,3 +212,16 @@ def test_expected_dice() -> None:
     unsure = sure * np.float32(0.6)
     assert expected_dice(unsure) == pytest.approx(2 * 9.6 / (16 + 9.6))
     assert expected_dice(sure * np.float32(0.4)) == pytest.approx(0.6)
+
+
+def test_a_fading_mask_is_refreshed_and_a_sure_one_left_alone() -> None:
+    ramp = np.clip(np.linspace(0.0, 0.7, 50, dtype=np.float32), 0, 1).reshape(5, 10)
+    fresh = refresh(ramp)
+    assert np.array_equal(fresh > 0.5, ramp > 0.5), "no pixel changes sides"
+    assert np.median(fresh[fresh > 0.5]) > np.median(ramp[ramp > 0.5])
+    even = np.where(ramp > 0.5, 0.8, 0.1).astype(np.float32)
+    assert np.median(refresh(even)[even > 0.5]) == pytest.approx(TYPICAL, abs=1e-3)
+    sure = np.where(ramp > 0.5, 0.97, 0.02).astype(np.float32)
+    np.testing.assert_allclose(refresh(sure), sure, atol=1e-6)
+    nothing = np.full((3, 3), 0.4, np.float32)
+    assert np.array_equal(refresh(nothing), nothing)
