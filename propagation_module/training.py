@@ -43,6 +43,8 @@ class PropagationTraining(L.LightningModule):
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
         )
+        if self.average is not None:
+            self.average.requires_grad_(False)  # else several GPUs wait for gradients that never come
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         logits, targets = rollout(self.network, batch)  # both B x Q x H x W
@@ -173,6 +175,7 @@ def train(
     trainer = L.Trainer(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=settings.get("nodes", 1),
         precision=settings.precision,
         max_steps=settings.steps,
         max_epochs=-1,
