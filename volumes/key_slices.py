@@ -75,9 +75,7 @@ class KeySlices:
                 )
             keys.add(z, mask, complete=complete)
         if not keys.labels:
-            raise keys._bad(
-                "no labelled slice", "at least one slice with a label (1 to 255)", "label a slice first"
-            )
+            raise keys._bad("no labelled slice", "at least one slice with a label (1 to 255)", "label a slice first")
         return keys
 
     def add(
@@ -110,6 +108,10 @@ class KeySlices:
             )
         self._slices[int(z)] = _KeySlice(painted, occurring, named, complete)
 
+    def remove(self, z: int) -> None:
+        """Take the key slice at `z` away."""
+        del self._slices[int(z)]
+
     def slices(self) -> list[int]:
         """Indices of the key slices, sorted."""
         return sorted(self._slices)
@@ -122,6 +124,14 @@ class KeySlices:
         """Labels that key slice `z` speaks for, present or absent; any other label is unknown there."""
         key = self._slices[z]
         return key.named | frozenset(self.labels) if key.complete else key.named
+
+    def named(self, z: int) -> frozenset[int]:
+        """Labels that key slice `z` was said to speak for; a complete one speaks for others too."""
+        return self._slices[z].named
+
+    def is_complete(self, z: int) -> bool:
+        """Whether key slice `z` speaks for all labels, also for those added later."""
+        return self._slices[z].complete
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -148,9 +158,7 @@ class KeySlices:
     def _check_slice(self, z: int) -> None:
         depth = self.shape_dhw[0]
         if not 0 <= z < depth:
-            raise self._bad(
-                f"key slice {z}", f"a slice from 0 to {depth - 1}", "count slices from 0, inferior first"
-            )
+            raise self._bad(f"key slice {z}", f"a slice from 0 to {depth - 1}", "count slices from 0, inferior first")
 
     def _painted(self, z: int, mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         array = np.asarray(mask)
