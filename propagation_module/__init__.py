@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from propagation_module.compat import propagate_compat, propagate_volume_compat
     from propagation_module.memory import MemoryBank
     from propagation_module.propagator import Propagation, Propagator
+    from propagation_module.session import Session, SliceUpdate
     from propagation_module.stcn import STCN
+    from propagation_module.suggestion import Suggestion
 
 _HOME = {
     "build_network": "checkpoints",
@@ -33,6 +35,9 @@ _HOME = {
     "Propagation": "propagator",
     "Propagator": "propagator",
     "STCN": "stcn",
+    "Session": "session",
+    "SliceUpdate": "session",
+    "Suggestion": "suggestion",
 }
 
 __all__ = [
@@ -40,6 +45,9 @@ __all__ = [
     "MemoryBank",
     "Propagation",
     "Propagator",
+    "Session",
+    "SliceUpdate",
+    "Suggestion",
     "build_network",
     "describe_models",
     "load_network",

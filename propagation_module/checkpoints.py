@@ -22,10 +22,11 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from propagation_module.confidence import BY_PRESENCE, UNCALIBRATED, Calibration, Ending
 from propagation_module.layouts import add_other_labels, layout_of, ours, theirs, without_prefix
 from volumes.errors import InputError
 
@@ -144,6 +145,49 @@ def shipped_weights(name: str | Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def load_calibration(name: str | Path = "small", weights: str | Path | None = None) -> tuple[Calibration, Ending]:
+    """What was saved with the weights, as `load_network` finds them, on their confidence and on where structures end.
+
+    Returns:
+        `UNCALIBRATED` and `BY_PRESENCE` for weights that have none.
+
+    Raises:
+        InputError: one that cannot be read.
+    """
+    path = Path(weights) if weights is not None else shipped_weights(name)
+    found = read_metadata(path) if path is not None and path.suffix == ".safetensors" else {}
+    try:
+        calibration = Calibration.from_json(found["calibration"]) if "calibration" in found else UNCALIBRATED
+        return calibration, Ending.from_json(found["ending"]) if "ending" in found else BY_PRESENCE
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            path or name,
+            found=f"a calibration that does not fit ({error})",
+            expected="one that this version wrote",
+            fix="calibrate again: python -m tools.benchmark confidence --fit",
+        ) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What was saved beside the tensors of a `.safetensors` file.
+
+    Raises:
+        InputError: no such file, or not one of those.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise _bad_file(path, "no such file" if not path.exists() else "no safetensors file") from error
+
+
+def read_settings(name: str | Path) -> dict[str, Any]:
+    """The `propagation` section of a configuration."""
+    content = OmegaConf.to_container(read_config(name), resolve=True)
+    assert isinstance(content, dict)
+    return dict(content.get("propagation") or {})
+
+
 def describe_models() -> dict[str, dict[str, int | str | None]]:
     """`{"propagation/<name>": {"parameters": count, "weights": path or None}}` for every configuration."""
     found: dict[str, dict[str, int | str | None]] = {}
@@ -258,9 +302,7 @@ def _some(names: list[str]) -> str:
 
 
 def _bad_config(where: str, found: str) -> InputError:
-    return InputError(
-        where, found=found, expected="a YAML configuration", fix="see configs/propagation for examples"
-    )
+    return InputError(where, found=found, expected="a YAML configuration", fix="see configs/propagation for examples")
 
 
 def _bad_file(path: Path, found: str) -> InputError:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from propagation_module.grid import Patch
+from propagation_module.grid import Patch, union
 
 TYPICAL = 0.9  # 0.95 scored .693 and .444 where 0.9 scored .700 and .440 (see `refresh`)
+LEAST_WEIGHT = 0.05  # of a direction that is not sure at all
 
 
-def fuse(upward: Patch, downward: Patch, shape: tuple[int, ...], position: float) -> Patch:
-    """Two predictions of a slice `position` (0..1) of the way up between its key slices: the nearer counts more."""
-    boxes = upward.box, downward.box
-    top, left = min(b[0] for b in boxes), min(b[2] for b in boxes)
-    bottom, right = max(b[1] for b in boxes), max(b[3] for b in boxes)
-    mixed = (1.0 - position) * upward.paste(shape) + position * downward.paste(shape)
-    return Patch(mixed[top:bottom, left:right], (top, bottom, left, right))
+def fuse(upward: Patch | None, downward: Patch | None, position: float) -> Patch | None:
+    """Two predictions of a slice `position` (0..1) of the way up between its key slices: the nearer and surer counts
+    more.
+
+    Three key slices, marks given, training patients held back, mean Dice with distance alone, distance times expected
+    Dice, and its cube: head-neck .8689, .8690, .8692; sarcoma .8917, .8911, .8903. Distance does the work.
+    """
+    if upward is None or downward is None:
+        return upward if downward is None else downward
+    up = (1.0 - position) * max(LEAST_WEIGHT, expected_dice(upward.probability))
+    down = position * max(LEAST_WEIGHT, expected_dice(downward.probability))
+    box = union([upward.box, downward.box])
+    mixed = (up * upward.cut(box) + down * downward.cut(box)) / (up + down)
+    return Patch(mixed.astype(np.float32), box)
 
 
 def refresh(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -54,21 +63,23 @@ def expected_dice(probability: NDArray[np.float32], threshold: float = 0.5) -> f
     return 2.0 * float(probability[chosen].sum()) / (float(chosen.sum()) + total)
 
 
-class Winners:
-    """The label map as it grows: each pixel goes to the label that is likeliest there, if likelier than not.
+def compose(
+    shape: tuple[int, int], offers: Iterable[tuple[int, NDArray[np.float32], tuple[slice, slice]]]
+) -> NDArray[np.uint8]:
+    """One slice's label map: each pixel goes to the label that is likeliest there, if likelier than not.
 
-    Holds one byte of score beside each byte of label, whatever the number of labels. Equal scores go to the
-    lower label, so the order in which labels come does not matter.
+    Args:
+        shape: (H, W).
+        offers: labels with their probabilities in a rectangle of the slice. Equal ones go to the lower label, so
+            the order in which labels come does not matter.
+
+    Returns:
+        (H, W) uint8, 0 where no label is likelier than not.
     """
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.labels = np.zeros(shape, np.uint8)
-        self._scores = np.zeros(shape, np.uint8)  # probability 0.5..1 as 1..255, 0 for background
-
-    def offer(self, z: int, window: tuple[slice, slice], probability: NDArray[np.float32], label: int) -> None:
-        """Probabilities of `label` in the rectangle `window` of slice `z`."""
-        score = np.where(probability > 0.5, 1 + np.rint((np.minimum(probability, 1.0) - 0.5) * 508), 0).astype(np.uint8)
-        labels, scores = self.labels[z][window], self._scores[z][window]
-        better = (score > scores) | ((score == scores) & (score > 0) & (label < labels))
-        labels[better] = label
-        scores[better] = score[better]
+    labels, best = np.zeros(shape, np.uint8), np.full(shape, 0.5, np.float32)
+    for label, probability, window in offers:
+        own, likeliest = labels[window], best[window]
+        better = (probability > likeliest) | ((probability == likeliest) & (own > label))
+        own[better] = label
+        likeliest[better] = probability[better]
+    return labels

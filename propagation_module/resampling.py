@@ -32,3 +32,12 @@ def cut(plane: NDArray, top: int, left: int, height: int, width: int, fill: int)
     if y0 < y1 and x0 < x1:
         out[y0 - top : y1 - top, x0 - left : x1 - left] = plane[y0:y1, x0:x1]
     return out
+
+
+def resize_matrix(length: int, size: int) -> NDArray[np.float32]:
+    """What `resize` does along one axis of `length` pixels that become `size`, as a matrix (size, length).
+
+    Resampling is linear and separable, so a part of a plane is resampled with a part of the matrix.
+    """
+    method = cv2.INTER_AREA if size < length else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.eye(length, dtype=np.float32), (length, size), interpolation=method), np.float32)

@@ -60,6 +60,7 @@ COMPLETE = "Labels missing on a key slice are absent there (default: unknown)."
 EXTENTS = 'JSON with start and stop marks, {"liver": [12, 88], "5": [3, 60]}, both ends inside.'
 TABLE = "Label table: a YAML file or a built-in one (see `keyslice labels`)."
 COMPAT = "Propagate the public paper's way (models paper, stcn), to compare."
+PRECISION = "float32, bfloat16 or auto: bfloat16 where the processor computes in it."
 REPORT = "Write a JSON report. A run over folders always writes report.json beside its label maps."
 MONTAGE = "Write a PNG picture of the result (for folders: a folder)."
 DATA = "Folder that the configuration's data paths start from, or a data set in nnU-Net raw layout."
@@ -77,6 +78,7 @@ def propagate(
     device: Device = "auto",
     model: Annotated[str, typer.Option(help="Configuration (see `keyslice info`).")] = "small",
     weights: Annotated[Path | None, _path("--weights", text="Weights. Default: those that ship.")] = None,
+    precision: Annotated[str, typer.Option(help=PRECISION, metavar="PRECISION")] = "auto",
     compat: Annotated[bool, typer.Option("--compat", help=COMPAT)] = False,
     report: Annotated[Path | None, _path("--report", text=REPORT)] = None,
     montage: Annotated[Path | None, _path("--montage", text=MONTAGE)] = None,
@@ -97,6 +99,7 @@ def propagate(
         device=device,
         model=model,
         weights=weights,
+        precision=precision,
         compat=compat,
         report=report,
         montage=montage,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from propagation_module.propagator import Propagator
     from volumes.key_slices import Extents, KeySlices
     from volumes.labels import LabelTable
     from volumes.volume import Volume
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 Confidence = Mapping[int, "npt.NDArray[np.float32]"]
 
-# One section of a configuration serves both ways to propagate; these settings belong to one of them alone.
+# One section of a configuration serves both ways to propagate; these settings are not for the paper's way.
 OURS = frozenset({"pixel", "memory_slices"})
-THEIRS = frozenset({"include_last", "size"})
 
 REPORT_NAME = "report.json"
 
@@ -53,6 +53,7 @@ class Job:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         model: configuration in `configs/propagation`.
         weights: its weights; None takes those that ship.
+        precision: `auto`, `float32` or `bfloat16`.
         compat: propagate the public paper's way, for comparison (models paper and stcn).
         overwrite: replace outputs that exist.
         quiet: no progress bar and no summary.
@@ -70,6 +71,7 @@ class Job:
     device: str = "auto"
     model: str = "small"
     weights: Path | None = None
+    precision: str = "auto"
     compat: bool = False
     overwrite: bool = False
     quiet: bool = False
@@ -90,24 +92,35 @@ class _Engine:
     """The network and what all cases share, made when the first case needs it."""
 
     def __init__(self, job: Job) -> None:
+        from propagation_module.checkpoints import read_settings
+        from tools.allocator import keep_freed_memory
         from tools.devices import choose_device
+
+        keep_freed_memory()
 
         self.job = job
         self.device = choose_device(job.device)
         self.table = _read_table(job.labels)
-        self.settings = _read_settings(job.model, without=OURS if job.compat else THEIRS)
+        self.settings = read_settings(job.model)
         if job.compat and job.extents is not None:
             raise InputError(
                 "--compat", found="--extents", expected="one of the two", fix="the paper's way knows no marks"
             )
         self.stopwatch = Stopwatch()
         if job.weights is not None and not job.weights.is_file():
-            raise InputError(
-                job.weights, found="no such file", expected="weights, *.safetensors", fix="check the path"
-            )
+            raise InputError(job.weights, found="no such file", expected="weights, *.safetensors", fix="check the path")
+
+    @cached_property
+    def propagator(self) -> Propagator:
+        from propagation_module.propagator import Propagator
+
+        job = self.job
+        with self.stopwatch.stage("load_network"):
+            return Propagator.load(job.model, job.weights, device=self.device, precision=job.precision)
 
     @cached_property
     def network(self) -> nn.Module:
+        """For the paper's way."""
         from propagation_module.checkpoints import load_network
 
         with self.stopwatch.stage("load_network"):
@@ -128,12 +141,10 @@ class _Engine:
                     expected="a published network: paper or stcn",
                     fix="pass --model stcn --weights FILE, or leave --compat out",
                 )
-            labels = propagate_volume_compat(self.network, volume, keys, progress=progress, **self.settings)
+            settings = {name: value for name, value in self.settings.items() if name not in OURS}
+            labels = propagate_volume_compat(self.network, volume, keys, progress=progress, **settings)
             return labels, {}
-        from propagation_module.propagator import Propagator
-
-        propagator = Propagator(self.network, device=self.device, **self.settings)
-        result = propagator.propagate(volume, keys, extents=extents, progress=progress)
+        result = self.propagator.propagate(volume, keys, extents=extents, progress=progress)
         return result.labels, result.confidence
 
     def facts(self) -> dict[str, Any]:
@@ -152,6 +163,7 @@ class _Engine:
                 "labels": job.labels,
                 "key_slices": None if job.key_slices is None else list(job.key_slices),
                 "complete": job.complete,
+                "precision": job.precision,
                 "compat": job.compat,
                 "extents": None if job.extents is None else str(job.extents),
                 "propagation": self.settings,
@@ -299,20 +311,7 @@ def _read_table(labels: str | None) -> LabelTable | None:
     return None if labels is None else LabelTable.read(labels)
 
 
-def _read_settings(model: str, *, without: frozenset[str]) -> dict[str, Any]:
-    """Settings of the propagator, from the model's configuration, `without` those of the other way."""
-    from omegaconf import OmegaConf
-
-    from propagation_module.checkpoints import read_config
-
-    section = OmegaConf.to_container(read_config(model).propagation, resolve=True)
-    assert isinstance(section, dict)
-    return {str(key): value for key, value in section.items() if key not in without}
-
-
-def _check_marks(
-    extents: Extents | None, where: Path | None, keys: KeySlices, table: LabelTable
-) -> list[str]:
+def _check_marks(extents: Extents | None, where: Path | None, keys: KeySlices, table: LabelTable) -> list[str]:
     """Marks must not contradict what is painted. Returns warnings for marks that change nothing."""
     warnings = []
     for value, (first, last) in (extents or {}).items():

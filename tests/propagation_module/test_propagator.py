@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from propagation_module.checkpoints import build_network
-from propagation_module.fusion import TYPICAL, Winners, expected_dice, refresh
+from propagation_module.fusion import TYPICAL, compose, expected_dice, refresh
 from propagation_module.propagator import Propagation, Propagator
 from propagation_module.stcn import STCN
 from volumes.errors import InputError
@@ -169,12 +169,13 @@ def test_a_structure_that_is_gone_stays_gone() -> None:
     assert _labels(result, 1) == [10]
 
 
-def test_progress_counts_both_sweeps(propagator: Propagator, volume: Volume) -> None:
+def test_progress_counts_steps_to_the_last(propagator: Propagator, volume: Volume) -> None:
     seen: list[tuple[int, int]] = []
     propagator.propagate(
-        volume, _keys(z6=_plane(l3=BOX)), extents={3: (6, 7)}, progress=lambda done, total: seen.append((done, total))
+        volume, _keys(z6=_plane(l3=BOX)), extents={3: (4, 9)}, progress=lambda done, total: seen.append((done, total))
     )
-    assert seen == [(i + 1, 28) for i in range(28)]
+    assert {total for _, total in seen} == {5}, "two slices below, three above"
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen) and seen[-1] == (5, 5)
 
 
 def test_stcn_runs_through_the_same_propagator(volume: Volume) -> None:
@@ -188,20 +189,21 @@ def test_stcn_runs_through_the_same_propagator(volume: Volume) -> None:
     assert np.array_equal(result.labels, again.labels)
 
 
-def test_winners_do_not_depend_on_order() -> None:
+def test_who_gets_a_pixel_does_not_depend_on_order() -> None:
     rng = np.random.default_rng(4)
     maps = {label: rng.random((6, 7)).astype(np.float32) for label in (2, 5, 9)}
     maps[9][2:4] = maps[2][2:4]  # a tie goes to the lower label
-    window = (slice(0, 6), slice(0, 7))
-    results = []
-    for order in ((2, 5, 9), (9, 5, 2), (5, 9, 2)):
-        winners = Winners((1, 6, 7))
-        for label in order:
-            winners.offer(0, window, maps[label], label)
-        results.append(winners.labels)
+    window = (slice(1, 7), slice(0, 7))
+    results = [
+        compose((8, 7), [(label, maps[label], window) for label in order])
+        for order in ((2, 5, 9), (9, 5, 2), (5, 9, 2))
+    ]
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
-    assert (results[0][0][2:4] != 9).all()
-    assert (results[0][0] == 0).any(), "background where no label is likelier than not"
+    assert (results[0][3:5] != 9).all()
+    stacked = np.stack([maps[label] for label in (2, 5, 9)])
+    expected = np.where(stacked.max(0) > 0.5, np.array([2, 5, 9])[stacked.argmax(0)], 0)
+    assert np.array_equal(results[0][1:7], expected)
+    assert not results[0][[0, 7]].any()
 
 
 def test_expected_dice() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from propagation_module.checkpoints import build_network
 from propagation_module.compat import propagate_compat
-from propagation_module.stcn import STCN
+from propagation_module.stcn import STCN, Shared
 from volumes.errors import InputError
 
 
@@ -217,3 +217,30 @@ def test_single_object_network_takes_no_other_labels() -> None:
     assert network.encode_value(frame, f16, mask).shape == (1, 32, 1, 2, 2)
     with pytest.raises(InputError, match="other_objects: true"):
         network.encode_value(frame, f16, mask, mask)
+
+
+@pytest.mark.parametrize("cbam", [False, True])
+def test_what_labels_share_computed_once_gives_the_same(cbam: bool) -> None:
+    """The slice's part of the fuser and the decoder, added to each label's own (two labels of one slice)."""
+    torch.manual_seed(1)
+    network = STCN(key_encoder="resnet18", value_encoder="resnet18", value_dim=64, cbam=cbam).eval()
+    frame, masks = torch.rand(1, 3, 64, 96), (torch.rand(2, 1, 64, 96) > 0.5).float()
+    others = masks.flip(0)
+    with torch.inference_mode():
+        key, thin, f16, f8, f4 = network.encode_key(frame)
+        shared = network.share(frame)
+        both = Shared(*(part.expand(2, -1, -1, -1) for part in shared))
+        frames = frame.expand(2, -1, -1, -1)
+        values = network.encode_value_of(frames, both, masks, others)
+        expected = network.encode_value(frames, f16.expand(2, -1, -1, -1), masks, others)[:, :, 0]
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
+        found = torch.randn(2, *values.shape[1:])
+        logits = network.decode_of(found, both)
+        torch.testing.assert_close(logits[:, 0], network.decode(found[None], thin, f8, f4)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_box_of_what_labels_share() -> None:
+    shared = Shared(*(torch.rand(1, 2, 96 // s, 128 // s) for s in (16, 16, 16, 16, 16, 8, 4)))
+    cut = shared.crop((16, 64, 32, 96))
+    assert [tuple(part.shape[-2:]) for part in cut] == [(3, 4)] * 5 + [(6, 8), (12, 16)]
+    assert torch.equal(cut.skip4, shared.skip4[..., 4:16, 8:24])

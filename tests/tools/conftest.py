@@ -75,8 +75,9 @@ class FakePropagator:
     calls: list[dict[str, Any]] = []
     fail_with: BaseException | None = None
 
-    def __init__(self, network: object, *, device: str = "cpu", **settings: object) -> None:
-        self.settings = settings
+    @classmethod
+    def load(cls, name: str, weights: Path | None = None, *, device: str, precision: str) -> FakePropagator:
+        return cls()
 
     def propagate(
         self,

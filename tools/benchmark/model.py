@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +22,7 @@ class ModelSpec:
     config: str = "small"
     weights: Path | None = None
     device: str = "cpu"
+    precision: str = "auto"
 
 
 @lru_cache(maxsize=1)
@@ -29,12 +30,16 @@ def load(spec: ModelSpec) -> Propagator:
     """The propagator of a spec; raises InputError for bad weights or a bad configuration."""
     from propagation_module.propagator import Propagator
 
-    return Propagator(_network(spec), device=spec.device, **_settings(spec.config))
+    return Propagator.load(spec.config, spec.weights, device=spec.device, precision=spec.precision)
 
 
 def digest(spec: ModelSpec) -> str:
     """12 hexadecimal digits that change with any weight or setting; the device does not count."""
-    hashed = hashlib.sha256(json.dumps(_settings(spec.config), sort_keys=True).encode())
+    from propagation_module.checkpoints import read_settings
+
+    hashed = hashlib.sha256(
+        json.dumps({**read_settings(spec.config), "precision": spec.precision}, sort_keys=True).encode()
+    )
     for name, tensor in sorted(_network(spec).state_dict().items()):
         hashed.update(name.encode())
         hashed.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -46,13 +51,3 @@ def _network(spec: ModelSpec) -> nn.Module:
     from propagation_module.checkpoints import load_network
 
     return load_network(spec.config, weights=spec.weights, device=spec.device)
-
-
-def _settings(config: str) -> dict[str, Any]:
-    """The configuration's `propagation` section."""
-    from omegaconf import OmegaConf
-
-    from propagation_module.checkpoints import read_config
-
-    content: Any = OmegaConf.to_container(read_config(config), resolve=True)
-    return dict(content.get("propagation") or {})

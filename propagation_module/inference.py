@@ -1,0 +1,114 @@
+"""A network made ready to be used, not trained: normalisation folded into convolutions, half the bits where that pays.
+
+Measured on one core with bfloat16 instructions (a slice's features, then one label in 96 pixels, ms): as trained in
+float32 37.0, 13.5 and 5.9; folded and channels-last 25.7, 10.4 and 4.0; in bfloat16 as well 15.7, 6.8 and 3.0.
+On liver_17 thresholded bfloat16 masks agree with float32 ones to Dice .998 after eleven slices of their own.
+OpenVINO (bfloat16) was 1.0 to 1.1 times as fast as that, torch.compile gained a quarter of the decoder's time for a
+minute of compiling; ONNX Runtime (float32) was slower. None is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from volumes.errors import InputError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+_TOLERANCE = (
+    0.05  # of a feature's range: bfloat16 rounds to 1/256, a network that needs more than its sums is not for it
+)
+
+
+def prepare(network: nn.Module, device: torch.device, precision: str = "auto") -> nn.Module:
+    """A copy of `network` on `device`, for inference alone.
+
+    Args:
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor computes in it and a trial on
+            this network agrees with float32.
+
+    Raises:
+        InputError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            "precision", found=f"'{precision}'", expected=f"one of {', '.join(PRECISIONS)}", fix="choose one"
+        )
+    ready = _folded(copy.deepcopy(network).eval().requires_grad_(False))
+    ready = ready.to(device).to(memory_format=torch.channels_last)
+    if precision == "float32" or (precision == "auto" and not computes_bfloat16(device)):
+        return ready
+    half = _half(ready)
+    return half if precision == "bfloat16" or _agree(ready, half, device) else ready
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        return capability.startswith("AVX512") and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+    return False
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """What a prepared network's convolutions compute in."""
+    return next(module for module in network.modules() if isinstance(module, nn.Conv2d)).weight.dtype
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """Every batch normalisation into the convolution before it; exact but for rounding."""
+    convolution: nn.Conv2d | None = None
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            convolution = module
+        elif isinstance(module, nn.BatchNorm2d):
+            if convolution is None or convolution.out_channels != module.num_features:
+                raise TypeError(f"{name} follows no convolution of its width")
+            assert module.running_mean is not None and module.running_var is not None
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight,
+                convolution.bias,
+                module.running_mean,
+                module.running_var,
+                module.eps,
+                module.weight,
+                module.bias,
+            )
+            parent, _, own = name.rpartition(".")
+            # timm's normalisation has the activation within.
+            setattr(network.get_submodule(parent), own, getattr(module, "act", None) or nn.Identity())
+            convolution = None
+    return network
+
+
+def _half(network: nn.Module) -> nn.Module:
+    """Layers in bfloat16; parameters that belong to no layer (scales) keep their digits."""
+    half = copy.deepcopy(network)
+    for module in half.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(torch.bfloat16)
+    return half
+
+
+def _agree(full: nn.Module, half: nn.Module, device: torch.device) -> bool:
+    """Whether both find about the same features in a slice of soft noise."""
+    noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    image = nn.functional.interpolate(noise, scale_factor=6, mode="bilinear").to(device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        pairs = zip(full.encode_key(image), half.encode_key(image.bfloat16()), strict=True)  # type: ignore[operator]
+        return all(_close(a, b.float()) for a, b in pairs)
+
+
+def _close(exact: Tensor, rounded: Tensor) -> bool:
+    if not torch.isfinite(rounded).all():
+        return False
+    spread = exact.std() + 1e-6
+    return float((exact - rounded).pow(2).mean().sqrt() / spread) < _TOLERANCE
