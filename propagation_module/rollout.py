@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from propagation_module.fusion import refresh
 from propagation_module.local_stcn import Features, LocalSTCN, Prior, places
 from propagation_module.stcn import STCN
-from propagation_module.triplets import FIRST, KEY, PREVIOUS
+from propagation_module.triplets import FAR_KEY, FIRST, KEY, PREVIOUS
 
 Batch = dict[str, Tensor]
 
 
-def rollout(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits and targets of a batch's Q queries, each labelled from the prediction before it.
+class Rollout(NamedTuple):
+    """What a network says of a batch's Q queries, each labelled from the prediction before it, and what is true."""
 
-    Both are (B, Q, H, W) for `LocalSTCN`, and for `STCN` (B, 2 Q, H, W): it carries a second object as well.
-    """
+    logits: Tensor  # B x Q x H x W; for `STCN` B x 2 Q x H x W: it carries a second object as well
+    targets: Tensor  # the same shape
+    presence: Tensor | None  # B x Q, logits of the structure being there; None from a network that does not say
+
+
+def rollout(network: nn.Module, batch: Batch) -> Rollout:
+    """Label the batch's queries one after the other, as in use."""
     targets = batch["masks"][:, FIRST:]
     if isinstance(network, LocalSTCN):
-        return _rollout_local(network, batch), targets
+        logits, presence = _rollout_local(network, batch)
+        return Rollout(logits, targets, presence)
     if isinstance(network, STCN):
-        return _rollout_stcn(network, batch), torch.cat([targets, batch["others"][:, FIRST:]], 1)
+        return Rollout(_rollout_stcn(network, batch), torch.cat([targets, batch["others"][:, FIRST:]], 1), None)
     raise TypeError(f"no rollout for {type(network).__name__}")
 
 
-def _rollout_local(network: LocalSTCN, batch: Batch) -> Tensor:
-    images = batch["images"]  # B x 5 x 3 x H x W
-    size, slices = images.shape[:2]
-    flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+def _rollout_local(network: LocalSTCN, batch: Batch) -> tuple[Tensor, Tensor]:
+    size, slices = batch["images"].shape[:2]
+    # Slice by slice, so that a slice of the whole batch lies in one piece.
+    flat = batch["images"].transpose(0, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     together = network.encode_key(flat)
-    features = [Features(*(f.unflatten(0, (size, slices))[:, s] for f in together)) for s in range(slices)]
-    height, width = images.shape[-2:]
+    images = flat.split(size)  # of B x 3 x H x W
+    features = [Features(*parts) for parts in zip(*(f.split(size) for f in together), strict=True)]
+    height, width = flat.shape[-2:]
     place = [places(height, width, batch["pixel"], batch["z"][:, s]) for s in range(slices)]
 
     # Key slices and the slice before the queries, whose mask may be a prediction, are memory.
     memory = range(PREVIOUS + 1)
-    given = [batch["masks"][:, s, None] for s in range(PREVIOUS)] + [batch["previous"][:, None]]
-    stacked = Features(*(torch.cat(f) for f in zip(*(features[s] for s in memory), strict=True)))
-    values = network.encode_value(
-        images[:, : PREVIOUS + 1].transpose(0, 1).flatten(0, 1),
-        stacked,
-        torch.cat(given),
-        batch["others"][:, : PREVIOUS + 1].transpose(0, 1).flatten(0, 1)[:, None],
-    ).unflatten(0, (len(memory), size))
+    given = torch.cat([batch["keys"][:, KEY], batch["keys"][:, FAR_KEY], batch["previous"]])[:, None]
+    first = len(memory) * size
+    values = list(network.encode_value(flat[:first], Features(*(f[:first] for f in together)), given).split(size))
     keys = [features[s].key for s in memory]
-    values = list(values)
     at, valid = place[: PREVIOUS + 1], batch["valid"]
     tokens = keys[0][0, 0].numel()
 
-    previous, logits = batch["previous"], []
+    previous, logits, presence = batch["previous"], [], []
     for step, query in enumerate(range(FIRST, slices)):
         readout = network.read(
             features[query].key,
@@ -60,18 +65,23 @@ def _rollout_local(network: LocalSTCN, batch: Batch) -> Tensor:
             valid.repeat_interleave(tokens, 1),
         )
         prior = Prior(previous[:, None], batch["shapes"][:, step, None], batch["distances"][:, step])
-        out = network.decode(images[:, query], features[query], readout, prior)
+        out, there = network.decode(images[query], features[query], readout, prior)
+        presence.append(there)
         logits.append(out[:, 0])
         if query == slices - 1:
             break
-        # As in use, the slice just labelled takes the place of the one before it.
-        previous = torch.sigmoid(out[:, 0]).detach()
+        # As in use, the slice just labelled takes the place of the one before it, and its mask does not fade.
+        previous = _refreshed(torch.sigmoid(out[:, 0]).detach())
         keys[PREVIOUS], at[PREVIOUS] = features[query].key, place[query]
-        values[PREVIOUS] = network.encode_value(
-            images[:, query], features[query], previous[:, None], batch["others"][:, query, None]
-        )
+        values[PREVIOUS] = network.encode_value(images[query], features[query], previous[:, None])
         valid = torch.cat([valid[:, :PREVIOUS], torch.ones_like(valid[:, :1])], 1)
-    return torch.stack(logits, 1)
+    return torch.stack(logits, 1), torch.stack(presence, 1)
+
+
+def _refreshed(probability: Tensor) -> Tensor:
+    """Predictions B x H x W as the propagator hands them on."""
+    planes = probability.float().cpu().numpy()
+    return torch.from_numpy(np.stack([refresh(plane) for plane in planes])).to(probability.device)
 
 
 def _tokens(slices: list[Tensor]) -> Tensor:
@@ -82,7 +92,7 @@ def _tokens(slices: list[Tensor]) -> Tensor:
 def _rollout_stcn(network: STCN, batch: Batch) -> Tensor:
     """Pham et al. (systems 1.10): two objects, frame 1 from frame 0, frame 2 from frame 0 and predicted frame 1."""
     images = torch.cat([batch["images"][:, KEY, None], batch["images"][:, FIRST:]], 1)  # B x (1 + Q) x 3 x H x W
-    first = torch.stack([batch["masks"][:, KEY], batch["others"][:, KEY]], 1)  # B x 2 x H x W
+    first = torch.stack([batch["keys"][:, KEY], batch["others"][:, KEY]], 1)  # B x 2 x H x W
     present = first.flatten(2).any(2).float()  # B x 2
     key, thin, f16, f8, f4 = network.encode_key(images.flatten(0, 1))
     size, frames = images.shape[:2]

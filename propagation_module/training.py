@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -47,7 +48,7 @@ class PropagationTraining(L.LightningModule):
             self.average.requires_grad_(False)  # else several GPUs wait for gradients that never come
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        logits, targets = rollout(self.network, batch)  # both B x Q x H x W
+        logits, targets, presence = rollout(self.network, batch)  # B x Q x H x W, the same, B x Q
         logits, targets = logits.flatten(0, 1), targets.flatten(0, 1)
         progress = self.global_step / self.settings.steps
         terms = {
@@ -56,6 +57,9 @@ class PropagationTraining(L.LightningModule):
             "lovasz": lovasz_hinge(logits, targets),
             "dice": soft_dice(logits, targets),
         }
+        if presence is not None:
+            there = targets.flatten(1).any(1).float()
+            terms["presence"] = F.binary_cross_entropy_with_logits(presence.flatten(), there)
         loss = torch.stack([float(self.settings.losses.get(name, 0.0)) * term for name, term in terms.items()]).sum()
         self.log("loss", loss.detach(), prog_bar=True)
         self.log_dict({name: term.detach() for name, term in terms.items()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from propagation_module.augmentation import Augmenter
 from propagation_module.regions import grow_regions
-from propagation_module.triplets import Case, SampleSettings, draw_sample
+from propagation_module.triplets import Case, SampleSettings, Structure, draw_sample
 from volumes.errors import InputError
 from volumes.formats import case_name, read_label_map, read_volume
 from volumes.image_files import suffix_of
@@ -34,7 +35,7 @@ class Source:
         labels: path below the data folder, `{case}` standing for the image's case name; None without labels.
         weight: how often the labelled structures are drawn, against the other sources.
         regions: the same for regions grown from the images (self-supervision).
-        exclude: case names to leave out.
+        exclude: case names to leave out, or patterns of them (`HN_19*`).
     """
 
     images: str
@@ -53,6 +54,10 @@ def training_name(path: Path) -> str:
     return path.parent.name if name == "ct" else name
 
 
+def _excluded(name: str, source: Source) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in source.exclude)
+
+
 @dataclass(frozen=True)
 class Pool:
     """Cases drawn from with one weight."""
@@ -69,7 +74,7 @@ def load_pools(root: Path, sources: Sequence[Source], cache: Path, seed: int) ->
     """
     pools = []
     for source in sources:
-        paths = [p for p in sorted(root.glob(source.images)) if training_name(p) not in source.exclude]
+        paths = [p for p in sorted(root.glob(source.images)) if not _excluded(training_name(p), source)]
         if not paths:
             raise InputError(
                 root / source.images,
@@ -156,11 +161,16 @@ class SampleStream(IterableDataset[dict[str, Tensor]]):
 
     def _sample(self, index: int, item: int, jump: int) -> dict[str, NDArray]:
         rng = np.random.default_rng((self.seed, self.rank, index, item))
+        case, structure = self.draw(rng)
+        return draw_sample(rng, case, structure, jump=jump, settings=self.settings, augment=self.augment)
+
+    def draw(self, rng: np.random.Generator) -> tuple[Case, Structure]:
+        """A pool by its weight, any of its cases, and a structure of it: thin ones more often, if so set."""
         weights = np.array([pool.weight for pool in self.pools])
         pool = self.pools[int(rng.choice(len(self.pools), p=weights / weights.sum()))]
         case = pool.cases[int(rng.integers(len(pool.cases)))]
-        structure = case.structures[int(rng.integers(len(case.structures)))]
-        return draw_sample(rng, case, structure, jump=jump, settings=self.settings, augment=self.augment)
+        chances = np.array([self.settings.thin if s.thin else 1.0 for s in case.structures])
+        return case, case.structures[int(rng.choice(len(chances), p=chances / chances.sum()))]
 
 
 def loader(stream: SampleStream, workers: int) -> DataLoader:

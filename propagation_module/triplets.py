@@ -15,11 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from propagation_module.hand_drawn import hand_drawn, smooth_field
 from propagation_module.priors import shape_between, signed_distance
 from propagation_module.resampling import AIR, cut, resize
 from volumes.windows import windowed
 
 KEY, FAR_KEY, PREVIOUS, FIRST = range(4)  # the slices of a sample, in this order; further queries follow
+THIN_MM = 6.0  # radius of the largest disc in a slice of a thin structure, less than this
+LOOKED_AT = 7  # slices of a structure that say whether it is thin
 TARGET, OTHERS, STALE = 1, 2, 4  # bits of a sample's mask while it is augmented
 
 Augment = Callable[..., tuple[NDArray, NDArray]]
@@ -30,9 +33,24 @@ class Structure:
     """One label of a case: where it lies."""
 
     label: int
-    low: int  # first slice
-    high: int  # last slice
+    slices: tuple[int, ...]  # where it is, rising
     box: tuple[int, int, int, int]  # top, bottom, left, right over all its slices
+    thin: bool = False  # thin, or of several pieces, on most slices
+
+    @property
+    def low(self) -> int:
+        """First slice."""
+        return self.slices[0]
+
+    @property
+    def high(self) -> int:
+        """Last slice."""
+        return self.slices[-1]
+
+    @property
+    def holes(self) -> list[tuple[int, int]]:
+        """First and last slice of each stretch between `low` and `high` where it is not."""
+        return [(a + 1, b - 1) for a, b in zip(self.slices, self.slices[1:], strict=False) if b - a > 1]
 
 
 class Case:
@@ -40,10 +58,10 @@ class Case:
 
     def __init__(self, name: str, image: NDArray, labels: NDArray, spacing: tuple[float, float, float]) -> None:
         self.name, self.image, self.labels, self.spacing = name, image, labels, spacing
-        self.structures = _structures(labels)
+        self.structures = _structures(labels, spacing)
 
 
-def _structures(labels: NDArray) -> list[Structure]:
+def _structures(labels: NDArray, spacing: tuple[float, float, float]) -> list[Structure]:
     found = []
     for label in np.unique(labels):
         if label == 0:
@@ -53,10 +71,23 @@ def _structures(labels: NDArray) -> list[Structure]:
         y = np.flatnonzero(where.any((0, 2)))
         x = np.flatnonzero(where.any((0, 1)))
         if len(z) >= 4:
-            found.append(
-                Structure(int(label), int(z[0]), int(z[-1]), (int(y[0]), int(y[-1]) + 1, int(x[0]), int(x[-1]) + 1))
-            )
+            box = (int(y[0]), int(y[-1]) + 1, int(x[0]), int(x[-1]) + 1)
+            looked_at = z[np.linspace(0, len(z) - 1, LOOKED_AT).round().astype(int)]
+            thin = _thin(where[looked_at, box[0] : box[1], box[2] : box[3]], spacing)
+            found.append(Structure(int(label), tuple(z.tolist()), box, thin))
     return found
+
+
+def _thin(masks: NDArray, spacing: tuple[float, float, float]) -> bool:
+    """Whether most masks (N, h, w) are thin or in pieces."""
+    shape = (masks.shape[1], round(masks.shape[2] * spacing[2] / spacing[1]))  # square pixels of `dy`
+    votes = 0
+    for mask in masks:
+        framed = np.pad(resize(mask, (shape[0], max(1, shape[1]))) >= 0.5, 1).astype(np.uint8)
+        radius = float(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max() - 0.5) * spacing[1]
+        pieces = cv2.connectedComponents(framed, connectivity=8)[0] - 1
+        votes += int(radius < THIN_MM or pieces > 1)
+    return votes > len(masks) / 2
 
 
 @dataclass(frozen=True)
@@ -67,8 +98,11 @@ class SampleSettings:
         size: side of the crop in pixels.
         pixel: range of pixel spacings in mm, drawn log-uniformly.
         far_key: share of samples with a key slice beyond the queries.
-        far_absent: share of those on which it says that the structure has just ended.
-        beyond: share of samples whose queries may lie beyond the structure's end.
+        far_absent: share of those on which it says that the structure has ended: just before it or somewhere between.
+        beyond: share of samples whose queries run from inside the structure over its end.
+        holes: share of samples, of structures with holes, whose queries run into a hole: slices without it inside it.
+        thin: how often thin and branching structures are drawn, against the others of a case.
+        noisy_keys: share of samples whose key slices are as a person draws them; the queries stay exact.
         detached: share of samples in which the slice before the queries is a prediction, not the key slice.
         longest_mm: no key slice is farther than this from the first query.
         queries: slices to label one after the other, 2 in the paper.
@@ -81,6 +115,9 @@ class SampleSettings:
     far_key: float = 0.6
     far_absent: float = 0.45
     beyond: float = 0.15
+    holes: float = 0.0
+    thin: float = 1.0
+    noisy_keys: float = 0.0
     detached: float = 0.7
     longest_mm: float = 90.0
     queries: int = 2
@@ -112,11 +149,23 @@ def draw_chain(
     jump = max(1, min(jump, int(settings.longest_mm / dz)))
     direction = int(rng.choice((-1, 1)))
     step = int(rng.choice((1, 2, 3), p=(0.75, 0.17, 0.08)))
-    if rng.random() < settings.beyond:
-        end = high if direction > 0 else low
-        previous = end - direction * int(rng.integers(0, 3))
+    ends = {way: end for way, end in ((-1, low), (1, high)) if 0 <= end + 2 * way < depth}
+    beyond, into_hole = rng.random() < settings.beyond and bool(ends), rng.random() < settings.holes
+    has_far, far_absent = rng.random() < settings.far_key, rng.random() < settings.far_absent
+    if beyond:
+        direction = direction if direction in ends else -direction
+        previous = ends[direction] - direction * int(rng.integers(0, settings.queries))
+    elif into_hole and structure.holes:
+        first, last = structure.holes[int(rng.integers(len(structure.holes)))]
+        edge = first - 1 if direction > 0 else last + 1
+        previous = edge - direction * int(rng.integers(0, settings.queries))
     else:
         previous = int(rng.integers(low, high + 1))
+        room = settings.queries + 1  # for a row with a key slice beyond it
+        if has_far and not far_absent and high - low > room:
+            previous = (
+                int(rng.integers(low, high - room + 1)) if direction > 0 else int(rng.integers(low + room, high + 1))
+            )
         if not low <= previous + direction * step <= high:
             direction = -direction
     previous = int(np.clip(previous, low, high))
@@ -125,18 +174,28 @@ def draw_chain(
         step = int(rng.choice((1, 2), p=(0.85, 0.15)))
         queries.append(int(np.clip(queries[-1] + direction * step, 0, depth - 1)))
     gap = _gap(rng, jump) if rng.random() < settings.detached else 0
-    key = int(np.clip(previous - direction * gap, low, high))
+    key = _nearest_with(structure, int(np.clip(previous - direction * gap, low, high)), -direction)
     far = None
-    if rng.random() < settings.far_key:
+    if has_far:
         end = high if direction > 0 else low
         far = queries[-1] + direction * _gap(rng, jump)
-        if rng.random() < settings.far_absent:
-            far = end + direction  # what a stop mark says: absent from here on
+        if beyond:
+            pass  # a key slice farther out, on which it is absent: nothing says where it ended
+        elif far_absent:
+            # What a stop mark says, absent from here on; or a key slice farther out.
+            far = end + direction * (1 if rng.random() < 0.5 else _gap(rng, jump))
         elif (end - far) * direction < 0:
             far = end
         if not 0 <= far < depth or (far - queries[-1]) * direction <= 0:
             far = None
     return _Chain(key, far, previous, tuple(queries), direction)
+
+
+def _nearest_with(structure: Structure, z: int, direction: int) -> int:
+    """The first slice that has the structure, from `z` (between its first and last) on in `direction`."""
+    slices = np.array(structure.slices)
+    index = int(np.searchsorted(slices, z, side="left" if direction > 0 else "right"))
+    return int(slices[index if direction > 0 else index - 1])
 
 
 def _gap(rng: np.random.Generator, jump: int) -> int:
@@ -157,7 +216,8 @@ def draw_sample(
 
     Returns:
         With Q queries: images (3 + Q, 3, S, S) float32 in [0, 1]; masks and others (3 + Q, S, S) float32 of
-        truth; previous (S, S) float32, the mask that the slice before the queries is said to have; shapes
+        truth; keys (2, S, S) float32, the masks that the key slices are said to have; previous (S, S) float32, the
+        same for the slice before the queries; shapes
         (Q, S, S) float32 signed distance in mm interpolated from the key slices; z (3 + Q,) float32 mm; pixel ()
         float32 mm; valid (3,) bool, which memory slices there are; distances (Q, 3) as in `local_stcn.Prior`.
     """
@@ -173,21 +233,27 @@ def draw_sample(
     target = (masks & TARGET > 0).astype(np.float32)
     others = (masks & OTHERS > 0).astype(np.float32)
 
-    previous = target[PREVIOUS]
+    keys = target[: FAR_KEY + 1].copy()
+    if rng.random() < settings.noisy_keys:
+        keys[KEY] = hand_drawn(rng, keys[KEY], pixel)
+        keys[FAR_KEY] = keys[KEY] if chain.far is None else hand_drawn(rng, keys[FAR_KEY], pixel)
+    previous = keys[KEY]
     if chain.previous != chain.key:
-        before = (masks[PREVIOUS] & STALE > 0) if rng.random() < 0.3 else previous > 0
+        before = (masks[PREVIOUS] & STALE > 0) if rng.random() < 0.3 else target[PREVIOUS] > 0
         previous = corrupt(rng, before, pixel)
-    shapes, distances = _priors(target, chain, pixel, dz)
+    shapes, distances = _priors(keys, chain, pixel, dz)
     return {
         "images": np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32),
         "masks": target,
         "others": others,
+        "keys": keys,
         "previous": previous,
         "shapes": shapes,
         "distances": distances,
         "z": (np.array(slices, np.float32) - slices[FIRST]) * np.float32(dz),
         "pixel": np.float32(pixel),
-        "valid": np.array([True, chain.far is not None, chain.previous != chain.key]),
+        # A key slice without the structure leaves nothing in memory, as in use: the shape prior alone knows of it.
+        "valid": np.array([True, chain.far is not None and bool(keys[FAR_KEY].any()), chain.previous != chain.key]),
     }
 
 
@@ -203,9 +269,9 @@ def _second(
     return [int(rng.choice(there))] if there else []
 
 
-def _priors(target: NDArray, chain: _Chain, pixel: float, dz: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    near = signed_distance(target[KEY] > 0, pixel)
-    far = signed_distance(target[FAR_KEY] > 0, pixel) if target[FAR_KEY].any() else None
+def _priors(keys: NDArray, chain: _Chain, pixel: float, dz: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    near = signed_distance(keys[KEY] > 0, pixel)
+    far = signed_distance(keys[FAR_KEY] > 0, pixel) if keys[FAR_KEY].any() else None
     shapes, distances, slices = [], [], chain.slices
     for before, z in zip(slices[PREVIOUS:], chain.queries, strict=False):
         to_key = abs(z - chain.key)
@@ -273,8 +339,7 @@ def corrupt(rng: np.random.Generator, mask: NDArray, pixel: float) -> NDArray[np
     amplitude = rng.choice((0.0, 1.0, 2.0, 4.0), p=(0.2, 0.3, 0.3, 0.2))
     if amplitude:
         cells = int(rng.integers(3, 9))
-        field = rng.normal(0.0, amplitude, (cells, cells)).astype(np.float32)
-        distance = distance + cv2.resize(field, mask.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        distance = distance + smooth_field(rng, mask.shape, cells, amplitude)
         distance = distance + np.float32(rng.normal(0.0, amplitude / 3))
     softness = rng.uniform(0.2, 1.5)  # mm
     return (1.0 / (1.0 + np.exp(-np.clip(distance / softness, -20, 20)))).astype(np.float32)
