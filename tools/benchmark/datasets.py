@@ -26,11 +26,15 @@ MIN_SLICES, MIN_VOXELS = 5, 100
 
 DEFAULT_SETS = ("head-neck", "sarcoma", "liver_17")
 LAST_TRAINING_SARCOMA = 20
+FITTING_SETS = ("head-neck-fitting", "sarcoma-fitting")
+"""Held back from training for choosing settings and for fitting the confidence."""
 
 _FOLDERS = {
     "head-neck": "head-neck",
     "sarcoma": "sarcoma",
     "sarcoma-all": "sarcoma",
+    "head-neck-fitting": "head-neck",
+    "sarcoma-fitting": "sarcoma",
     "liver_17": "abdomen/liver_17",
     "torso_3mm": "abdomen/torso_3mm",
     "spleen_8": "abdomen/spleen_8",
@@ -41,6 +45,8 @@ _NOTES = {
     "head-neck": "validation patients",
     "sarcoma": f"held back: STS numbers above {LAST_TRAINING_SARCOMA:03d}",
     "sarcoma-all": "all patients: some were trained on",
+    "head-neck-fitting": "HN_180 to HN_200: held back for choosing settings and fitting",
+    "sarcoma-fitting": "STS_018 and STS_019: held back for choosing settings and fitting",
     "liver_17": "never trained on",
     "torso_3mm": "trained on: for information only",
     "spleen_8": "trained on: for information only",
@@ -50,6 +56,10 @@ _NOTES = {
 _ONLY = {
     # body_other (the rest of the patient) and bone (all of it) are remainders, not structures to paint.
     "liver_17": frozenset({8, 9, 10, 11, 12}),
+}
+_CASES = {
+    "head-neck-fitting": frozenset(f"HN_{number}" for number in range(180, 201)),
+    "sarcoma-fitting": frozenset({"STS_018", "STS_019"}),
 }
 
 
@@ -170,7 +180,7 @@ def _open(name: str, folder: Path) -> CaseSet:
             fix="bring it into nnU-Net raw layout",
         )
     finder = {"nnunet": _nnunet, "pairs": _pairs, "single": _single}[layout]
-    cases = finder(key, folder)
+    cases = [case for case in finder(key, folder) if key not in _CASES or case.name in _CASES[key]]
     if not cases:
         raise InputError(folder, found="no labelled case", expected="CT with labels", fix="check the folder")
     return CaseSet(key, tuple(cases), _NOTES.get(key, ""))
@@ -182,7 +192,7 @@ def _nnunet(name: str, folder: Path) -> list[Case]:
     names = {
         value: label for label, value in described.get("labels", {}).items() if isinstance(value, int) and value > 0
     }
-    for part in ("Val", "Ts", "Tr"):
+    for part in ("Tr",) if name in _CASES else ("Val", "Ts", "Tr"):
         labels = sorted((folder / f"labels{part}").glob(f"*{ending}"))
         if labels:
             break

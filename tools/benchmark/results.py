@@ -10,9 +10,9 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tools.files import whole_file, write_json
 
@@ -59,16 +59,29 @@ class Record:
         return self.set, self.case, self.label, self.method, self.n, self.model
 
 
-class RecordFile:
-    """The append-only file of records; used by one process at a time."""
+class Line(Protocol):
+    """A dataclass that is kept as one line; lists in it are read back as tuples."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: dict[tuple[Any, ...], Record] = {}
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What has to be computed only once."""
+
+
+AnyLine = TypeVar("AnyLine", bound=Line)
+
+
+class LineFile(Generic[AnyLine]):
+    """An append-only file of results, one JSON object a line; used by one process at a time."""
+
+    def __init__(self, path: Path, kind: type[AnyLine]) -> None:
+        self.path, self.kind = path, kind
+        self.records: dict[tuple[Any, ...], AnyLine] = {}
         if path.exists():
             self._load()
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[AnyLine]) -> None:
         """Add records, on the disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             for record in records:
@@ -83,11 +96,18 @@ class RecordFile:
         if whole != content:  # killed while writing a line
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))
-        known = {field.name for field in fields(Record)}
+        known = {field.name for field in fields(self.kind)}
         for line in whole.decode("utf-8").splitlines():
             entry = {key: value for key, value in json.loads(line).items() if key in known}
-            record = Record(**{**entry, "slices": tuple(entry["slices"])})
+            record = self.kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
             self.records[record.key] = record
+
+
+class RecordFile(LineFile[Record]):
+    """The file of the propagation benchmark."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Record)
 
 
 def summarize(records: Sequence[Record]) -> dict[str, Any]:
