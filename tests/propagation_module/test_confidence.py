@@ -22,7 +22,7 @@ def test_every_feature_is_finite_whatever_is_seen() -> None:
     for seen in (
         SEEN,
         replace(SEEN, agreement=None, presence=None),
-        replace(SEEN, expected_dice=1.0, agreement=0.0, follows=0.0, shape=1.0, area=0.0, expected_area=0.0, distance=0),
+        replace(SEEN, expected_dice=1.0, agreement=0.0, follows=0.0, area=0.0, expected_area=0.0, distance=0.0),
         replace(SEEN, area=1e6, expected_area=0.0, distance=1e4, presence=0.0),
     ):
         vector = seen.vector()
