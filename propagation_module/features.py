@@ -11,11 +11,15 @@ from torch import Tensor
 
 from propagation_module.grid import InternalGrid
 
-CACHE_BYTES = 512 * 2**20  # some 170 slices of 384 x 384 mm; beyond it a slice costs its encoding again
+CACHE_BYTES = 320 * 2**20  # some 100 slices of 384 x 384 mm; beyond it a slice costs its encoding again
+LEAST_KEPT = 32  # slices, whatever they take: more than are looked at together
 
 
 class FeatureCache:
-    """Image and key features of slices; the least recently used go first, to be encoded again when asked for."""
+    """Image and key features of slices; the least recently used go first, to be encoded again when asked for.
+
+    What it returns holds until `LEAST_KEPT` other slices have been asked for.
+    """
 
     def __init__(
         self,
@@ -28,7 +32,7 @@ class FeatureCache:
     ) -> None:
         self.encode, self.grid, self.device, self.dtype, self.budget = encode, grid, device, dtype, budget
         self.encoded = 0  # how often a slice was
-        self._kept: OrderedDict[int, tuple[Tensor, Any, int]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Tensor, Any]] = OrderedDict()
         self._bytes = 0
 
     def __call__(self, z: int) -> tuple[Tensor, Any]:
@@ -39,11 +43,15 @@ class FeatureCache:
             features = self.encode(image)
             self.encoded += 1
             size = sum(t.numel() * t.element_size() for t in (image, *features))
-            self._kept[z] = (image, features, size)
-            self._bytes += size
-            while self._bytes > self.budget and len(self._kept) > 1:
-                _, (_, _, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
+            if self._bytes + size > self.budget and len(self._kept) >= LEAST_KEPT:
+                # Into the place of the one that goes: freed and allocated anew, places among living ones stay unused,
+                # and 300 slices took 850 MB more than 100.
+                _, (old_image, old_features) = self._kept.popitem(last=False)
+                for old, new in zip((old_image, *old_features), (image, *features), strict=True):
+                    old.copy_(new)
+                image, features = old_image, old_features
+            else:
+                self._bytes += size
+            self._kept[z] = (image, features)
         self._kept.move_to_end(z)
-        image, features, _ = self._kept[z]
-        return image, features
+        return self._kept[z]

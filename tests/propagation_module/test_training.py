@@ -155,9 +155,12 @@ def test_a_few_steps_learn(kind: str) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):
-        logits, targets, _ = rollout(network, batch)
+        logits, targets, presence = rollout(network, batch)
         assert logits.shape == targets.shape
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        if presence is not None:
+            there = targets.flatten(2).any(2).float()
+            loss = loss + 0.1 * torch.nn.functional.binary_cross_entropy_with_logits(presence, there)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
