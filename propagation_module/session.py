@@ -220,6 +220,7 @@ class Session:
 
         queue = [(turn(task), number, task) for number, task in enumerate(tasks)]
         heapq.heapify(queue)
+        del tasks  # what is done shall not be kept: a walk holds some megabyte of memory entries
         while queue and mine == self._round:
             tick = [heapq.heappop(queue)]
             while queue and queue[0][0] == tick[0][0]:
@@ -231,6 +232,7 @@ class Session:
             for _, number, task in tick:
                 if not task.done:
                     heapq.heappush(queue, (turn(task), number, task))
+            del tick, task
             for z in self._fresh(sorted({z for z in moved if live or pending[z] == 0})):
                 yield SliceUpdate(z, bool(pending[z] == 0), done, total)
         if mine == self._round:
