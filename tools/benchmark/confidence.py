@@ -22,7 +22,7 @@ from tools.benchmark import model
 from tools.benchmark.confidence_cases import Job, Measured, digest_of, measure_case
 from tools.benchmark.confidence_results import print_summary, summarize, write_all
 from tools.benchmark.datasets import FITTING_SETS, Case, CaseSet, find_sets
-from tools.benchmark.propagation import _progress
+from tools.benchmark.propagation import case_progress
 from tools.benchmark.results import LineFile
 from volumes.errors import InputError
 
@@ -166,7 +166,7 @@ def measure(case_sets: Sequence[CaseSet], folder: Path, settings: Settings) -> l
     cases = [case for one in case_sets for case in one.cases]
     folder.mkdir(parents=True, exist_ok=True)
     store = LineFile(folder / "slices.jsonl", Measured)
-    with _progress(len(cases), settings.quiet) as advance:
+    with case_progress(len(cases), settings.quiet) as advance:
         _compute(cases, plan, store, settings.jobs, advance)
     return [store.records[_key(case, job, plan)] for case in cases for job in plan.jobs()]
 

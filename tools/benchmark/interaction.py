@@ -37,7 +37,7 @@ from tools.benchmark.interaction_results import (
     write_all,
 )
 from tools.benchmark.plots import draw_interaction
-from tools.benchmark.propagation import _progress
+from tools.benchmark.propagation import case_progress
 from tools.benchmark.results import LineFile
 from volumes.errors import InputError
 
@@ -120,7 +120,7 @@ def run(
     cases = [case for one in case_sets for case in one.cases]
     out.mkdir(parents=True, exist_ok=True)
     store = LineFile(out / "steps.jsonl", Step)
-    with _progress(len(cases) * len(plan.noises) * len(plan.methods), quiet) as advance:
+    with case_progress(len(cases) * len(plan.noises) * len(plan.methods), quiet) as advance:
         _compute(cases, plan, store, jobs, advance)
     steps = [step for case in cases for step in _of_case(store, case, plan)]
     summary = summarize(steps, budget)

@@ -108,7 +108,7 @@ def run(
     digest = model.digest(plan.model) if any(method.startswith(OURS) for method in plan.methods) else ""
     out.mkdir(parents=True, exist_ok=True)
     store = RecordFile(out / "structures.jsonl")
-    with _progress(len(cases), quiet) as advance:
+    with case_progress(len(cases), quiet) as advance:
         _compute(cases, plan, digest, store, jobs, advance)
     records = _chosen(store, cases, plan, digest)
     summary = summarize(records)
@@ -293,7 +293,8 @@ def _plan(methods: Sequence[str], counts: Sequence[int], spec: model.ModelSpec) 
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+def case_progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar over cases; what it gives is called with the name of each that is done."""
     if quiet:
         yield lambda case: None
         return
