@@ -4,7 +4,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ROOMS = ("reference_module", "propagation_module", "cps", "tools", "configs", "volumes", "baseline3d")
+ROOMS = (
+    "reference_module",
+    "propagation_module",
+    "cps",
+    "networks",
+    "tools",
+    "configs",
+    "volumes",
+    "baseline3d",
+)
 
 setup(
     name="keyslice",
@@ -19,6 +28,7 @@ setup(
     package_data={
         "configs": ["**/*.yaml"],
         "propagation_module": ["weights/*"],
+        "reference_module": ["weights/*"],
     },
     install_requires=[
         "torch>=2.6",

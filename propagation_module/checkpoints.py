@@ -6,31 +6,41 @@ is strict: a tensor is used, or the error names it.
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
-from pickle import UnpicklingError  # what torch raises for a file that would run code
 from typing import Any
 
 import torch
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from omegaconf import DictConfig
+from torch import nn
 
+from networks.configurations import configuration_names, keywords_of, read_config
+from networks.weights import read_metadata, read_tensors, save_weights, what_does_not_fit
 from propagation_module.confidence import BY_PRESENCE, UNCALIBRATED, Calibration, Ending
 from propagation_module.layouts import add_other_labels, layout_of, ours, theirs, without_prefix
 from volumes.errors import InputError
 
+__all__ = [
+    "Loaded",
+    "PropagationSettings",
+    "build_network",
+    "describe_models",
+    "load_calibration",
+    "load_network",
+    "load_state",
+    "read_metadata",
+    "read_settings",
+    "save_weights",
+    "shipped_weights",
+]
+
 log = logging.getLogger(__name__)
+
+FOLDER = "propagation"
+"""Where the configurations are, in `configs/`."""
 
 KINDS = {
     "stcn": ("propagation_module.stcn", "STCN"),
@@ -39,9 +49,6 @@ KINDS = {
 """Network kinds: where the class is, imported when it is needed."""
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
-
-_WRAPPERS = ("model", "state_dict", "network")
-_NAMED = 12  # tensors named in one error
 
 
 @dataclass(frozen=True)
@@ -52,36 +59,14 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-def configuration_names() -> list[str]:
-    """Names of the propagation configurations, sorted."""
-    folder = files("configs").joinpath("propagation")
-    found = (entry.name for entry in folder.iterdir())
-    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+@dataclass(frozen=True)
+class PropagationSettings:
+    """The `propagation` section of a configuration: how its network is used. See `Propagator`; all may be left out."""
 
-
-def read_config(name_or_path: str | Path) -> DictConfig:
-    """The configuration `configs/propagation/<name>.yaml`, or any `.yaml` file."""
-    text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")):
-        source: Any = Path(text)
-    else:
-        if text not in configuration_names():
-            raise InputError(
-                "configuration",
-                found=f"'{text}'",
-                expected=f"one of {', '.join(configuration_names())}",
-                fix="name one of them, or give the path of a .yaml file",
-            )
-        source = files("configs").joinpath("propagation", f"{text}.yaml")
-    try:
-        config = OmegaConf.create(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _bad_config(text, f"no readable file ({error.strerror})") from error
-    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
-        raise _bad_config(text, f"text that is not YAML ({error})") from error
-    if not isinstance(config, DictConfig):
-        raise _bad_config(text, "no settings")
-    return config
+    pixel: float | None = 1.5
+    top_k: int = 20
+    memory_every: int = 0
+    memory_slices: int = 4
 
 
 def build_network(name_or_config: str | Path | Mapping[str, Any] | DictConfig) -> nn.Module:
@@ -91,30 +76,22 @@ def build_network(name_or_config: str | Path | Mapping[str, Any] | DictConfig) -
         name_or_config: a configuration's name, the path of a `.yaml` file, or its content. Its `network`
             section has the `kind` (one of `KINDS`) and the class's own keyword arguments, no others.
     """
-    where = str(name_or_config) if isinstance(name_or_config, str | Path) else "configuration"
-    given = read_config(name_or_config) if isinstance(name_or_config, str | Path) else name_or_config
-    plain = OmegaConf.to_container(given, resolve=True) if isinstance(given, DictConfig) else dict(given)
-    section = plain.get("network") if isinstance(plain, dict) else None
-    if not isinstance(section, dict) or section.get("kind") not in KINDS:
-        kind = section.get("kind") if isinstance(section, dict) else None
+    is_name = isinstance(name_or_config, str | Path)
+    where = str(name_or_config) if is_name else "configuration"
+    given = read_config(FOLDER, name_or_config) if isinstance(name_or_config, str | Path) else name_or_config
+    section = given.get("network")
+    kind = section.get("kind") if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or kind not in KINDS:
         raise InputError(
             where,
             found=f"network kind '{kind}'" if kind else "no network kind",
             expected=f"network: {{kind: one of {', '.join(KINDS)}}}",
             fix="correct the network section",
         )
-    module, attribute = KINDS[section["kind"]]
+    module, attribute = KINDS[kind]
     network_class = getattr(import_module(module), attribute)
-    settings = {str(key): value for key, value in section.items() if key != "kind"}
-    known = set(inspect.signature(network_class).parameters)
-    if unknown := sorted(set(settings) - known):
-        raise InputError(
-            where,
-            found=f"network settings {', '.join(unknown)}",
-            expected=f"settings of {attribute}: {', '.join(sorted(known))}",
-            fix="correct or remove them",
-        )
-    return network_class(**settings)
+    settings = {key: section[key] for key in section if key != "kind"}
+    return network_class(**keywords_of(settings, network_class, f"{where}: network"))
 
 
 def load_network(
@@ -168,30 +145,15 @@ def load_calibration(name: str | Path = "small", weights: str | Path | None = No
         ) from error
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """What was saved beside the tensors of a `.safetensors` file.
-
-    Raises:
-        InputError: no such file, or not one of those.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise _bad_file(path, "no such file" if not path.exists() else "no safetensors file") from error
-
-
 def read_settings(name: str | Path) -> dict[str, Any]:
-    """The `propagation` section of a configuration."""
-    content = OmegaConf.to_container(read_config(name), resolve=True)
-    assert isinstance(content, dict)
-    return dict(content.get("propagation") or {})
+    """What the `propagation` section of a configuration says, see `PropagationSettings`."""
+    return keywords_of(read_config(FOLDER, name).get("propagation"), PropagationSettings, f"{name}: propagation")
 
 
 def describe_models() -> dict[str, dict[str, int | str | None]]:
     """`{"propagation/<name>": {"parameters": count, "weights": path or None}}` for every configuration."""
     found: dict[str, dict[str, int | str | None]] = {}
-    for name in configuration_names():
+    for name in configuration_names(FOLDER):
         with torch.device("meta"):  # no memory, no initialisation: milliseconds instead of seconds
             network = build_network(name)
         weights = shipped_weights(name)
@@ -200,22 +162,6 @@ def describe_models() -> dict[str, dict[str, int | str | None]]:
             "weights": None if weights is None else str(weights),
         }
     return found
-
-
-def save_weights(network: nn.Module, path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write the network's tensors as safetensors, in our layout; the file appears whole or not at all."""
-    path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=dict(metadata))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private, weights are not
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def load_state(network: nn.Module, path: str | Path) -> Loaded:
@@ -240,8 +186,8 @@ def load_state(network: nn.Module, path: str | Path) -> Loaded:
     for name, tensor in wanted.items():
         if name.endswith("num_batches_tracked"):
             given.setdefault(name, tensor)
-    complaints = list(_complaints(given, wanted, strangers, layout))
-    if complaints:
+    fits_not = what_does_not_fit(given, wanted, strangers=strangers, name_in_file=lambda name: theirs(name, layout))
+    if complaints := list(fits_not):
         raise InputError(
             path,
             found=f"weights in the {layout} layout that do not fit: {'; '.join(complaints)}",
@@ -252,63 +198,3 @@ def load_state(network: nn.Module, path: str | Path) -> Loaded:
     for note in notes:
         log.warning("%s: %s", path, note)
     return Loaded(layout, notes)
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file by name, as they are there, on the CPU; never runs code."""
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise _bad_file(path, "no such file") from error
-    except UnpicklingError as error:
-        raise _bad_file(path, "no checkpoint, or one with code in it") from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise _bad_file(path, f"a file that cannot be read ({type(error).__name__})") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not content:
-        raise _bad_file(path, f"a {type(content).__name__} without tensors")
-    strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise _bad_file(path, f"entries that are no tensors: {_some(strangers)}")
-    return {str(name): value for name, value in content.items()}
-
-
-def _complaints(
-    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], strangers: list[str], layout: str
-) -> Iterator[str]:
-    """What does not fit, by the names that the file has or should have."""
-    unexpected = strangers + [theirs(name, layout) for name in given if name not in wanted]
-    if unexpected:
-        yield f"{len(unexpected)} unexpected ({_some(unexpected)})"
-    if missing := [theirs(name, layout) for name in wanted if name not in given]:
-        yield f"{len(missing)} missing ({_some(missing)})"
-    misshapen = [
-        f"{theirs(name, layout)} is {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    if misshapen:
-        yield f"{len(misshapen)} of another shape ({_some(misshapen)})"
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(sorted(names)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _bad_config(where: str, found: str) -> InputError:
-    return InputError(where, found=found, expected="a YAML configuration", fix="see configs/propagation for examples")
-
-
-def _bad_file(path: Path, found: str) -> InputError:
-    return InputError(
-        path,
-        found=found,
-        expected="weights as .safetensors, or a .pth file with nothing but tensors",
-        fix="check the path; save other checkpoints again with torch.save(network.state_dict(), path)",
-    )

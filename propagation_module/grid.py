@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from propagation_module.resampling import AIR, resize, resize_matrix, square_shape
+from volumes.resampling import AIR, resize, resize_matrix, square_shape
 from volumes.volume import Volume
 from volumes.windows import windowed
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import nn
 
-from volumes.errors import InputError
+from networks.inference import check_precision, close, computes_bfloat16, folded, soft_noise
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 _TOLERANCE = (
     0.05  # of a feature's range: bfloat16 rounds to 1/256, a network that needs more than its sums is not for it
 )
@@ -33,11 +31,8 @@ def prepare(network: nn.Module, device: torch.device, precision: str = "auto") -
     Raises:
         InputError: another precision.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            "precision", found=f"'{precision}'", expected=f"one of {', '.join(PRECISIONS)}", fix="choose one"
-        )
-    ready = _folded(copy.deepcopy(network).eval().requires_grad_(False))
+    check_precision(precision)
+    ready = folded(copy.deepcopy(network).eval().requires_grad_(False))
     ready = ready.to(device).to(memory_format=torch.channels_last)
     if precision == "float32" or (precision == "auto" and not computes_bfloat16(device)):
         return ready
@@ -45,47 +40,9 @@ def prepare(network: nn.Module, device: torch.device, precision: str = "auto") -
     return half if precision == "bfloat16" or _agree(ready, half, device) else ready
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        capability = torch.backends.cpu.get_cpu_capability()
-        return capability.startswith("AVX512") and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-    return False
-
-
 def dtype_of(network: nn.Module) -> torch.dtype:
     """What a prepared network's convolutions compute in."""
     return next(module for module in network.modules() if isinstance(module, nn.Conv2d)).weight.dtype
-
-
-def _folded(network: nn.Module) -> nn.Module:
-    """Every batch normalisation into the convolution before it; exact but for rounding."""
-    convolution: nn.Conv2d | None = None
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Conv2d):
-            convolution = module
-        elif isinstance(module, nn.BatchNorm2d):
-            if convolution is None or convolution.out_channels != module.num_features:
-                raise TypeError(f"{name} follows no convolution of its width")
-            assert module.running_mean is not None and module.running_var is not None
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight,
-                convolution.bias,
-                module.running_mean,
-                module.running_var,
-                module.eps,
-                module.weight,
-                module.bias,
-            )
-            parent, _, own = name.rpartition(".")
-            # timm's normalisation has the activation within.
-            setattr(network.get_submodule(parent), own, getattr(module, "act", None) or nn.Identity())
-            convolution = None
-    return network
 
 
 def _half(network: nn.Module) -> nn.Module:
@@ -99,16 +56,7 @@ def _half(network: nn.Module) -> nn.Module:
 
 def _agree(full: nn.Module, half: nn.Module, device: torch.device) -> bool:
     """Whether both find about the same features in a slice of soft noise."""
-    noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    image = nn.functional.interpolate(noise, scale_factor=6, mode="bilinear").to(device)
-    image = image.contiguous(memory_format=torch.channels_last)
+    image = soft_noise(device)
     with torch.inference_mode():
         pairs = zip(full.encode_key(image), half.encode_key(image.bfloat16()), strict=True)  # type: ignore[operator]
-        return all(_close(a, b.float()) for a, b in pairs)
-
-
-def _close(exact: Tensor, rounded: Tensor) -> bool:
-    if not torch.isfinite(rounded).all():
-        return False
-    spread = exact.std() + 1e-6
-    return float((exact - rounded).pow(2).mean().sqrt() / spread) < _TOLERANCE
+        return all(close(a, b.float(), _TOLERANCE) for a, b in pairs)

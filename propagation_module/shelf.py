@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from propagation_module.grid import Patch
 
-MEMORY_BYTES = 64 * 2**20
+MEMORY_BYTES = 8 * 2**20
 _SMALLEST = 8  # 2**8 bytes: the least block
 _UNKNOWN, _EMPTY = -1, 0
 

@@ -1,31 +1,83 @@
 """Training a propagation network: `keyslice train propagation`.
 
-Lightning does devices, precision, several GPUs and nodes; this file says what is trained on what. A run lives in one
-folder: `checkpoints/`, `csv/` and `tensorboard/` logs, and at the end `<name>.safetensors`. Started again on the same
+This file says what is trained on what; `networks.runs` says how a run lives in its folder. Started again on the same
 folder it goes on from the newest checkpoint that is whole, with the samples it would have seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from propagation_module.checkpoints import build_network, load_state, read_config, save_weights
+from networks.configurations import read_config, settings_of, with_overrides
+from networks.runs import check_run_folder, make_trainer
+from networks.weights import save_weights
+from propagation_module.checkpoints import FOLDER, PropagationSettings, build_network, load_state
 from propagation_module.losses import bootstrapped_cross_entropy, cross_entropy, lovasz_hinge, soft_dice
 from propagation_module.rollout import rollout
 from propagation_module.training_data import NNUNET_RAW, Pool, SampleStream, Source, load_pools, loader
 from propagation_module.triplets import SampleSettings
-from volumes.errors import InputError
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weight of each loss; 0 leaves it out. See `losses`; `presence` is for networks that predict it."""
+
+    bootstrapped: float = 0.0
+    cross_entropy: float = 0.0
+    lovasz: float = 0.0
+    dice: float = 0.0
+    presence: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The `training` section of a configuration.
+
+    Args:
+        schedule: of the learning rate: `halve` at 80 % and 90 % of the run (systems 1.10), or `one_cycle`.
+        averaging: decay of the running average over steps that is shipped; 0 for none.
+        augmentation: strength, 0 for none.
+        curriculum: longest jump in slices, from a share of the run on, in order.
+        data: sources below the data folder; a data set in nnU-Net raw layout needs none.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    workers: int
+    learning_rate: float
+    weight_decay: float
+    schedule: Literal["halve", "one_cycle"]
+    gradient_clip: float
+    precision: str
+    averaging: float
+    augmentation: float
+    checkpoint_every: int
+    log_every: int
+    losses: Losses
+    curriculum: tuple[tuple[float, int], ...]
+    samples: SampleSettings
+    data: tuple[Source, ...] = ()
+    nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A whole configuration file; `network` is for `build_network`, `propagation` for `read_settings`."""
+
+    name: str
+    network: Mapping[str, Any]
+    training: TrainingSettings
+    propagation: PropagationSettings = PropagationSettings()
 
 
 class PropagationTraining(L.LightningModule):
@@ -36,11 +88,11 @@ class PropagationTraining(L.LightningModule):
         settings: the configuration's `training` section.
     """
 
-    def __init__(self, network: nn.Module, settings: DictConfig) -> None:
+    def __init__(self, network: nn.Module, settings: TrainingSettings) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
-        decay = float(settings.averaging)
+        decay = settings.averaging
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
         )
@@ -60,7 +112,7 @@ class PropagationTraining(L.LightningModule):
         if presence is not None:
             there = targets.flatten(1).any(1).float()
             terms["presence"] = F.binary_cross_entropy_with_logits(presence.flatten(), there)
-        loss = torch.stack([float(self.settings.losses.get(name, 0.0)) * term for name, term in terms.items()]).sum()
+        loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
         self.log("loss", loss.detach(), prog_bar=True)
         self.log_dict({name: term.detach() for name, term in terms.items()})
         self.log("overlap", _mean_dice(logits.detach() > 0, targets > 0.5), prog_bar=True)
@@ -79,13 +131,9 @@ class PropagationTraining(L.LightningModule):
         if settings.schedule == "halve":  # systems 1.10: x0.5 at 80 % and 90 % of the run
             milestones = [int(settings.steps * share) for share in (0.8, 0.9)]
             scheduler: Any = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.5)
-        elif settings.schedule == "one_cycle":
+        else:
             scheduler = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.05
-            )
-        else:
-            raise InputError(
-                "training.schedule", found=str(settings.schedule), expected="halve or one_cycle", fix="choose one"
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -105,7 +153,7 @@ def _mean_dice(prediction: Tensor, target: Tensor) -> Tensor:
 class SampleModule(L.LightningDataModule):
     """Samples for the rank and the step at which a run stands."""
 
-    def __init__(self, pools: list[Pool], settings: DictConfig) -> None:
+    def __init__(self, pools: list[Pool], settings: TrainingSettings) -> None:
         super().__init__()
         self.pools, self.settings = pools, settings
 
@@ -114,8 +162,8 @@ class SampleModule(L.LightningDataModule):
         settings = self.settings
         stream = SampleStream(
             self.pools,
-            settings=SampleSettings(**_plain(settings.samples)),
-            curriculum=[(float(start), int(jump)) for start, jump in settings.curriculum],
+            settings=settings.samples,
+            curriculum=settings.curriculum,
             batch_size=settings.batch_size,
             steps=settings.steps,
             seed=settings.seed,
@@ -124,15 +172,6 @@ class SampleModule(L.LightningDataModule):
             rank=self.trainer.global_rank,
         )
         return loader(stream, settings.workers)
-
-
-class _StepsBar(TQDMProgressBar):
-    """The stream has no end, the run has."""
-
-    def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.total = self.trainer.max_steps
-        return bar
 
 
 def train(
@@ -161,82 +200,32 @@ def train(
     Raises:
         InputError: data or configuration that cannot be trained on, or a run in the way.
     """
-    whole = read_config(config)
-    settings = OmegaConf.merge(whole.training, OmegaConf.create(dict(overrides or {})))
-    assert isinstance(settings, DictConfig)
+    section = with_overrides(read_config(FOLDER, config), {"training": dict(overrides or {})})
+    whole = settings_of(section, Configuration, str(config))
+    settings = whole.training
     out, data = Path(out), Path(data)
-    checkpoint = newest_checkpoint(out / "checkpoints")
-    if checkpoint is not None and not resume:
-        raise InputError(out, found="a run", expected="an empty folder", fix="choose another --out, or go on with it")
+    checkpoint = check_run_folder(out, resume)
     torch.manual_seed(settings.seed)
-    sources = _sources(data, settings)
+    sources = [NNUNET_RAW] if (data / "imagesTr").is_dir() else settings.data
     pools = load_pools(data, sources, out / "regions", settings.seed)
-    network = build_network(whole)
+    network = build_network({"network": whole.network})
     if start_from is not None:
         load_state(network, start_from)
     module = PropagationTraining(network.to(memory_format=torch.channels_last), settings)
-    accelerator, devices = _devices(device)
-    trainer = L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=settings.get("nodes", 1),
+    trainer = make_trainer(
+        out,
+        steps=settings.steps,
+        device=device,
         precision=settings.precision,
-        max_steps=settings.steps,
-        max_epochs=-1,
-        gradient_clip_val=settings.gradient_clip,
-        log_every_n_steps=settings.log_every,
-        logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
-        callbacks=_callbacks(out, settings, progress),
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # the stream splits itself by rank
+        gradient_clip=settings.gradient_clip,
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        progress=progress,
+        nodes=settings.nodes,
     )
     trainer.fit(module, SampleModule(pools, settings), ckpt_path=checkpoint, weights_only=True)
     weights = out / f"{whole.name}.safetensors"
     if trainer.is_global_zero:
         steps = trainer.global_step
-        save_weights(module.trained, weights, {"model": str(whole.name), "steps": str(steps)})
+        save_weights(module.trained, weights, {"model": whole.name, "steps": str(steps)})
     return weights
-
-
-def _callbacks(out: Path, settings: DictConfig, progress: bool) -> list[Callback]:
-    # Two are kept: should the machine stop while one is written, the one before is whole.
-    keep = ModelCheckpoint(
-        dirpath=out / "checkpoints",
-        filename="{step:08d}",
-        every_n_train_steps=settings.checkpoint_every,
-        save_top_k=2,
-        monitor="step",
-        mode="max",
-    )
-    return [keep, _StepsBar(refresh_rate=settings.log_every)] if progress else [keep]
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run that can be read, or None."""
-    for path in sorted(folder.glob("*.ckpt"), reverse=True):
-        try:
-            torch.load(path, map_location="meta", weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError):
-            continue  # cut off while it was written
-        return path
-    return None
-
-
-def _sources(data: Path, settings: DictConfig) -> list[Source]:
-    if (data / "imagesTr").is_dir():
-        return [NNUNET_RAW]
-    return [Source(**_plain(source)) for source in settings.data]
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    plain = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-
-
-def _devices(device: str) -> tuple[str, Any]:
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {device}", found="no CUDA device", expected="one", fix="use --device cpu")
-    return {"cuda": "gpu"}.get(kind, kind), [int(number)] if number else "auto"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from propagation_module.hand_drawn import hand_drawn, smooth_field
 from propagation_module.priors import shape_between, signed_distance
-from propagation_module.resampling import AIR, cut, resize
+from volumes.resampling import AIR, cut, resize
 from volumes.windows import windowed
 
 KEY, FAR_KEY, PREVIOUS, FIRST = range(4)  # the slices of a sample, in this order; further queries follow

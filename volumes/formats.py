@@ -69,8 +69,7 @@ def read_label_map(
         _to_labels(plane, out, path)
     canonical = geometry.to_canonical(array)
     if like is not None:
-        if not geometry.is_close(like.geometry):
-            raise _other_grid(path, geometry, like)
+        check_grid(path, geometry, like.geometry, like.name)
         geometry = like.geometry
     names = table if table is not None else source.table
     if names is None:
@@ -155,6 +154,19 @@ def check_output(path: str | Path, overwrite: bool = False) -> str:
     return suffix
 
 
+def check_grid(where: str | Path, geometry: Geometry, like: Geometry, name: str) -> None:
+    """Raise InputError unless labels' `geometry` is that of the volume `name`, up to rounding in between."""
+    if geometry.is_close(like):
+        return
+    if geometry.shape_dhw != like.shape_dhw:
+        found, expected = f"{geometry.shape_dhw} voxels (D, H, W)", f"{like.shape_dhw}"
+    else:
+        found = f"a grid that lies up to {like.displacement(geometry):.3g} mm off"
+        found += f" (spacing {_text(geometry.spacing_dhw)} mm)"
+        expected = f"the grid of {name} (spacing {_text(like.spacing_dhw)} mm)"
+    raise InputError(where, found=found, expected=expected, fix="resample the labels to the volume (nearest)")
+
+
 def case_name(path: str | Path) -> str:
     """File or folder name without the format's ending."""
     path = Path(path)
@@ -215,16 +227,6 @@ def _no_labels(where: Path, found: str) -> InputError:
         expected="whole numbers from 0 to 255",
         fix="give a label map (not an image or probabilities), renumbered to at most 255 labels",
     )
-
-
-def _other_grid(path: Path, geometry: Geometry, like: Volume | LabelMap) -> InputError:
-    if geometry.shape_dhw != like.geometry.shape_dhw:
-        found, expected = f"{geometry.shape_dhw} voxels (D, H, W)", f"{like.geometry.shape_dhw}"
-    else:
-        shift = like.geometry.displacement(geometry)
-        found = f"a grid that lies up to {shift:.3g} mm off (spacing {_text(geometry.spacing_dhw)} mm)"
-        expected = f"the grid of {like.name} (spacing {_text(like.geometry.spacing_dhw)} mm)"
-    return InputError(path, found=found, expected=expected, fix="resample the labels to the volume (nearest)")
 
 
 def _text(numbers: tuple[float, ...]) -> str:

@@ -71,6 +71,26 @@ def read_image(path: Path) -> ImageFile:
     return ImageFile(image, geometry, segments.from_metadata(metadata, str(path)))
 
 
+def read_geometry(path: Path) -> tuple[Geometry, int]:
+    """Grid of an image file and the bytes of all its voxels, from its header; raises InputError.
+
+    Fast, whatever the size of the file: the voxels are not looked at.
+    """
+    check_readable(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet_itk():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(path, error) from error
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    check_one_volume(size, components, path)
+    # A fourth axis, of one entry, stands in the header's grid too, which then is not that of the volume.
+    geometry = read_image(path).geometry if reader.GetDimension() == 4 else geometry_of(reader, path)
+    return geometry, math.prod(size) * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+
+
 def check_readable(path: Path) -> str:
     """The file's format ending; raises InputError if there is no such file or no such format."""
     if not path.exists():
@@ -99,7 +119,7 @@ def check_readable(path: Path) -> str:
 
 
 def check_one_volume(size: tuple[int, ...], components: int, where: str | Path) -> None:
-    """Raise InputError unless the image has three axes, more than one slice, and one value a voxel."""
+    """Raise InputError unless the image has three axes, of which one may be one voxel long, and one value a voxel."""
     shape = " x ".join(str(n) for n in size)
     if len(size) > 3 and any(n != 1 for n in size[3:]):
         raise InputError(
@@ -115,11 +135,11 @@ def check_one_volume(size: tuple[int, ...], components: int, where: str | Path) 
             expected="one value a voxel",
             fix="save a grey-value image, or a segmentation as one label map without layers",
         )
-    if len(size) < 3 or min(size[:3]) < 2:
+    if len(size) < 3 or sorted(size[:3])[1] < 2:
         raise InputError(
             where,
-            found=f"an image of {shape} voxels (one slice)",
-            expected="a volume with at least 2 voxels along each of 3 axes",
+            found=f"an image of {shape} voxels ({'one slice' if len(size) == 2 else 'no slice'})",
+            expected="a volume with 3 axes, at least 2 voxels along two of them",
             fix="give the whole volume",
         )
 
@@ -137,7 +157,9 @@ def check_spacing(spacing: tuple[float, ...], where: str | Path) -> None:
         )
 
 
-def geometry_of(image: sitk.Image, where: str | Path, nifti_grid: bytes | None = None) -> Geometry:
+def geometry_of(
+    image: sitk.Image | sitk.ImageFileReader, where: str | Path, nifti_grid: bytes | None = None
+) -> Geometry:
     """Grid of a three-dimensional image; raises InputError for spacing or directions that cannot be meant."""
     spacing: Triple = image.GetSpacing()
     origin: Triple = image.GetOrigin()

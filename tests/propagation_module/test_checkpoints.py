@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from propagation_module import checkpoints
+from networks.configurations import configuration_names
 from propagation_module.checkpoints import (
     build_network,
     describe_models,
@@ -246,7 +246,8 @@ def test_unknown_configurations_are_refused(name: str) -> None:
     [
         (None, "no network kind"),
         ({"kind": "vit"}, "network kind 'vit'"),
-        ({"kind": "stcn", "key_dims": 3}, "network settings key_dims"),
+        ({"kind": "stcn", "key_dim": "three"}, "network.key_dim: found 'three'; expected a whole number"),
+        ({"kind": "stcn", "key_dims": 3}, "configuration: network: found the key key_dims; .*did you mean 'key_dim'"),
     ],
 )
 def test_wrong_network_sections_are_refused(section: object, message: str) -> None:
@@ -255,4 +256,4 @@ def test_wrong_network_sections_are_refused(section: object, message: str) -> No
 
 
 def test_every_configuration_is_described() -> None:
-    assert set(describe_models()) == {f"propagation/{name}" for name in checkpoints.configuration_names()}
+    assert set(describe_models()) == {f"propagation/{name}" for name in configuration_names("propagation")}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +15,19 @@ CPU = torch.device("cpu")
 
 
 class _Grid:
+    volume = SimpleNamespace(shape=(400, 16, 16))
+
     def image(self, z: int) -> np.ndarray:
         return np.full((3, 16, 16), z, np.float32)
 
 
-def _encode(image: Tensor) -> tuple[Tensor, Tensor]:
-    return image[:, :1] * 2, image[:, :, ::2, ::2] + 1
+class _Features(NamedTuple):
+    double: Tensor
+    more: Tensor
+
+
+def _encode(image: Tensor) -> _Features:
+    return _Features(image[:, :1] * 2, image[:, :, ::2, ::2] + 1)
 
 
 def _cache(budget: int) -> FeatureCache:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from networks.inference import computes_bfloat16
 from propagation_module.checkpoints import build_network, load_network
-from propagation_module.inference import computes_bfloat16, dtype_of, prepare
+from propagation_module.inference import dtype_of, prepare
 from propagation_module.local_stcn import LocalSTCN, Prior, places
 from propagation_module.stcn import STCN
 from volumes.errors import InputError

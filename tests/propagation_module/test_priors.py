@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propagation_module.priors import LIMIT_MM, shape_between, signed_distance
-from propagation_module.resampling import cut, resize, square_shape
+from volumes.resampling import cut, resize, square_shape
 
 
 def _disc(radius: float, size: int = 64) -> np.ndarray:

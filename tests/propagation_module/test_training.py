@@ -16,9 +16,11 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from propagation_module.checkpoints import build_network, read_config
+from networks.configurations import read_config, settings_of
+from networks.runs import newest_checkpoint
+from propagation_module.checkpoints import build_network
 from propagation_module.rollout import rollout
-from propagation_module.training import newest_checkpoint, train
+from propagation_module.training import Configuration, train
 from propagation_module.training_data import Pool, SampleStream, jump_at
 from propagation_module.triplets import FIRST, KEY, PREVIOUS, Case, SampleSettings, corrupt, draw_sample
 from volumes.errors import InputError
@@ -171,9 +173,8 @@ def test_a_few_steps_learn(kind: str) -> None:
 
 def test_every_configuration_can_be_trained() -> None:
     for name in ("small", "base", "stcn", "paper"):
-        settings = read_config(name).training
+        settings = settings_of(read_config("propagation", name), Configuration, name).training
         assert settings.steps > 0 and settings.losses.bootstrapped > 0 and settings.losses.lovasz > 0
-        SampleSettings(**{k: tuple(v) if k == "pixel" else v for k, v in settings.samples.items()})
 
 
 SCRIPT = """
@@ -216,7 +217,7 @@ def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path) -> N
     # Not to the last bit: two runs in one process differ there already, and AdamW makes whole steps of what
     # is left of a gradient that should be zero.
     a, b = load_file(whole), load_file(resumed)
-    torch.manual_seed(read_config("small").training.seed)
+    torch.manual_seed(read_config("propagation", "small").training.seed)
     start = build_network("small").state_dict()
     kernels = [name for name in a if a[name].dim() == 4]
 
@@ -227,12 +228,20 @@ def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path) -> N
     assert (tmp_path / "cut" / "csv" / "version_1").is_dir(), "the second part was logged beside the first"
 
 
-def test_a_checkpoint_cut_off_while_written_is_passed_over(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}}, tmp_path / "step=00000002.ckpt")
-    whole = (tmp_path / "step=00000002.ckpt").read_bytes()
-    (tmp_path / "step=00000004.ckpt").write_bytes(whole[: len(whole) // 2])
-    assert newest_checkpoint(tmp_path) == tmp_path / "step=00000002.ckpt"
-    assert newest_checkpoint(tmp_path / "none") is None
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"stepz": 5}, "small: training: found the key stepz; .*did you mean 'steps'"),
+        ({"steps": "many"}, "small: training.steps: found 'many'; expected a whole number"),
+        ({"samples": {"size": 32.5}}, "small: training.samples.size: found 32.5; expected a whole number"),
+        ({"losses": {"dize": 1.0}}, "small: training.losses: found the key dize"),
+        ({"schedule": "never"}, "training.schedule: found 'never'; expected 'halve' or 'one_cycle'"),
+        ({"curriculum": [[0.0]]}, r"training.curriculum\[0\]: found a list"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(tmp_path: Path, overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train("small", data=tmp_path, out=tmp_path / "out", device="cpu", overrides=overrides, progress=False)
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,40 @@ def ct_file(tmp_path: Path, make_image: Callable[..., sitk.Image]) -> Callable[.
         path = tmp_path / name
         sitk.WriteImage(make_image(array, **grid), str(path))
         return path
+
+    return write
+
+
+@pytest.fixture
+def nnunet_set(tmp_path: Path, make_image: Callable[..., sitk.Image]) -> Callable[..., Path]:
+    """Write a data set in nnU-Net raw layout.
+
+    `cases` maps `Tr/NAME`, `Val/NAME` or `Un/NAME` to the labels to draw (one voxel row each), None: no label file.
+    Every image is noise of its own.
+    """
+
+    def write(
+        cases: dict[str, tuple[int, ...] | None],
+        labels: dict[str, object] | None = None,
+        folder: str = "data",
+        **described: object,
+    ) -> Path:
+        root = tmp_path / folder
+        for number, (place, drawn) in enumerate(cases.items()):
+            part, name = place.split("/")
+            for kind in ("images", "labels"):
+                (root / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
+            hu = np.random.default_rng(number).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
+            sitk.WriteImage(make_image(hu), str(root / f"images{part}" / f"{name}_0000.nii.gz"))
+            if drawn is not None:
+                array = np.zeros((5, 6, 7), np.uint8)
+                for row, label in enumerate(drawn):
+                    array[1:4, row, 2:5] = label
+                sitk.WriteImage(make_image(array), str(root / f"labels{part}" / f"{name}.nii.gz"))
+        labels = labels or {"background": 0, "left_lung": 1, "right_lung": 2, "heart": 3}
+        content = {"labels": labels, "file_ending": ".nii.gz", **described}
+        (root / "dataset.json").write_text(json.dumps(content))
+        return root
 
     return write
 

@@ -94,9 +94,9 @@ def test_voxels_that_are_no_numbers(value, ct_file, capfd) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_one_slice(suffix, ct_file, capfd) -> None:
-    path = ct_file("ct" + suffix, np.zeros((1, 4, 5), np.int16))
-    assert "one slice" in refused(capfd, read_volume, path)
+def test_one_row(suffix, ct_file, capfd) -> None:
+    path = ct_file("ct" + suffix, np.zeros((1, 1, 5), np.int16))
+    assert "5 x 1 x 1 voxels" in refused(capfd, read_volume, path)
 
 
 def test_two_axes(tmp_path, capfd) -> None:

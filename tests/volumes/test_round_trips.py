@@ -122,6 +122,15 @@ def swapped(content: bytearray) -> bytearray:
     return result
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_one_slice_is_a_volume(suffix, tmp_path, ct_file, grid_in_file) -> None:
+    source = ct_file("ct" + suffix, np.arange(20, dtype=np.int16).reshape(1, 4, 5), spacing=(0.7, 1.1, 2.3))
+    assert read_volume(source).shape == (1, 4, 5)
+    target = tmp_path / ("labels" + suffix)
+    label_copy(source, target)
+    assert grid_in_file(source) == grid_in_file(target)
+
+
 def test_a_fourth_axis_of_one_entry_is_no_obstacle(tmp_path, make_image) -> None:
     image = make_image(np.ones((3, 4, 5), np.int16))
     sitk.WriteImage(sitk.JoinSeries([image]), str(tmp_path / "ct.mha"))

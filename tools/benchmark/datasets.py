@@ -9,15 +9,14 @@ A set is found under the data folder by its name, or any folder is given by its 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from volumes.datasets import labelled_cases, read_json
 from volumes.errors import InputError
 from volumes.label_map import LabelMap
 
@@ -187,21 +186,16 @@ def _open(name: str, folder: Path) -> CaseSet:
 
 
 def _nnunet(name: str, folder: Path) -> list[Case]:
-    described = _read_json(folder / "dataset.json")
+    described = read_json(folder / "dataset.json")
     ending = described.get("file_ending", ".nii.gz")
     names = {
         value: label for label, value in described.get("labels", {}).items() if isinstance(value, int) and value > 0
     }
     for part in ("Tr",) if name in _CASES else ("Val", "Ts", "Tr"):
-        labels = sorted((folder / f"labels{part}").glob(f"*{ending}"))
-        if labels:
+        cases = labelled_cases(folder / f"images{part}", folder / f"labels{part}", ending)
+        if cases:
             break
-    cases = []
-    for path in labels:
-        case = path.name.removesuffix(ending)
-        image = folder / f"images{part}" / f"{case}_0000{ending}"
-        cases.append(Case(name, case, image, path, names))
-    return cases
+    return [Case(name, case.name, case.image, case.label, names) for case in cases if case.label is not None]
 
 
 def _pairs(name: str, folder: Path) -> list[Case]:
@@ -235,17 +229,7 @@ def _single(name: str, folder: Path) -> list[Case]:
 def _names(path: Path, section: str | None = None) -> dict[int, str]:
     if not path.is_file():
         return {}
-    content = _read_json(path)
+    content = read_json(path)
     if section is not None:
         content = content.get(section, {})
     return {int(key): str(value) for key, value in content.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, found=f"no JSON ({error})", expected="an object", fix="correct it") from error
-    if not isinstance(content, dict):
-        raise InputError(path, found="a JSON list or value", expected="a JSON object", fix="correct it")
-    return content

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from networks.allocator import keep_freed_memory
 from tools.benchmark.engine_cases import SEED, EngineCase, mirrored
 from tools.benchmark.model import ModelSpec
 from volumes.metrics import dice
@@ -27,8 +28,8 @@ Arguments = ParamSpec("Arguments")
 
 
 def in_own_process(job: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-    """What `job` returns, run in a new process that ends with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    """What `job` returns, run in a new process that ends with it; memory is handled as in `keyslice propagate`."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=keep_freed_memory) as pool:
         return pool.submit(job, *args, **kwargs).result()
 
 

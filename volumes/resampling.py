@@ -1,4 +1,4 @@
-"""Slices on square pixels and back: the internal grid on which the propagation networks work."""
+"""Slices on square pixels and back: how every network's internal grid is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ AIR = -1024
 def resize(plane: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
     """A plane (h, w) resampled to `shape` over the same rectangle, pixel centres aligned.
 
-    Shrinking averages the pixels that fall together, as partial volume does; growing interpolates.
+    Along an axis that shrinks the pixels that fall together are averaged, as partial volume does; along one that
+    grows, linear interpolation.
     """
-    shrinks = shape[0] * shape[1] < plane.shape[0] * plane.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(plane.astype(np.float32), (shape[1], shape[0]), interpolation=method), np.float32)
+    height, width = shape
+    out = plane.astype(np.float32)
+    if (height < plane.shape[0]) == (width < plane.shape[1]):
+        return _resized(out, shape)
+    return _resized(_resized(out, (height, plane.shape[1])), shape)
 
 
 def square_shape(shape: tuple[int, int], spacing: tuple[float, float], pixel: float) -> tuple[int, int]:
@@ -39,5 +42,10 @@ def resize_matrix(length: int, size: int) -> NDArray[np.float32]:
 
     Resampling is linear and separable, so a part of a plane is resampled with a part of the matrix.
     """
-    method = cv2.INTER_AREA if size < length else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.eye(length, dtype=np.float32), (length, size), interpolation=method), np.float32)
+    return _resized(np.eye(length, dtype=np.float32), (size, length))
+
+
+def _resized(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """By the method of the axis that changes, where only one does."""
+    method = cv2.INTER_AREA if shape[0] * shape[1] < plane.size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=method), np.float32)

@@ -1,0 +1,1 @@
+"""What every network of ours needs: configurations, weights files and training runs."""
