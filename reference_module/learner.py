@@ -1,0 +1,134 @@
+"""A pair that learns from labelled slices: its losses, its optimiser, its validation. No files, no devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from reference_module.averaging import averaged
+from reference_module.losses import classes_in, one_hot, supervised_loss
+from reference_module.pair import Pair
+from reference_module.training_cases import TrainingCases
+from reference_module.training_settings import TrainingSettings
+from reference_module.validation import means, summed, volume_dice
+
+
+class ReferenceTraining(L.LightningModule):
+    """A pair, its losses and its optimiser.
+
+    One optimiser holds both networks: nothing couples them, AdamW goes parameter by parameter, and the scaler of half
+    precision is updated once a step, not once for each network (systems.md 1, "what went wrong").
+
+    Args:
+        pair: the networks.
+        settings: the configuration's `training` section.
+        cases: for validation.
+        windows: of the pair's input.
+    """
+
+    def __init__(self, pair: Pair, settings: TrainingSettings, cases: TrainingCases, windows: str) -> None:
+        super().__init__()
+        self.pair = pair
+        self.average = averaged(pair, settings.averaging)
+        self.settings, self.cases, self.windows = settings, cases, windows
+        self.sums = summed([], cases.table)
+        self.best: dict[str, float] = {}
+
+    @property
+    def trained(self) -> Pair:
+        """The pair to ship: averaged over the last steps where averaging is on."""
+        pair = self.average.module if self.average is not None else self.pair
+        assert isinstance(pair, Pair)
+        return pair
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        # Dropout of a step depends on the step alone, so that a run that was killed goes on as it would have gone.
+        torch.manual_seed(hash((self.settings.seed, self.global_step, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        loss = self.supervised(self.pair(batch["image"], batch["position"]), batch)
+        self.log("loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def supervised(self, logits: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> Tensor:
+        """Sum of both networks' losses on labelled slices, logged by network.
+
+        Args:
+            logits: of the two networks, (B, C, H, W) each.
+            batch: `label` (B, H, W) and `known` (B, C).
+        """
+        losses = []
+        for name, one in zip(("first", "second"), logits, strict=True):
+            loss, terms = supervised_loss(one, batch["label"], batch["known"], self.settings.losses)
+            self.log_dict({f"{name}_{term}": value for term, value in terms.items()})
+            losses.append(loss)
+        found = (logits[0].detach().float().softmax(1) + logits[1].detach().float().softmax(1)).argmax(1)
+        self.log("overlap", _mean_overlap(found, batch["label"], batch["known"]), prog_bar=True)
+        return torch.stack(losses).sum()
+
+    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        # Called before each backward pass, so after the optimiser's step of the batch before.
+        if self.average is not None and self.global_step > 0:
+            self.average.update_parameters(self.pair)
+
+    def configure_gradient_clipping(self, optimizer: Any, *limits: Any, **named: Any) -> None:
+        # Each network by its own norm: one that stumbles must not shorten the other's step.
+        if self.settings.gradient_clip:
+            for network in (self.pair.first, self.pair.second):
+                torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip)
+
+    def configure_optimizers(self) -> Any:
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            self.pair.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        if settings.schedule == "halve":
+            milestones = [int(settings.steps * share) for share in (0.8, 0.9)]
+            scheduler: Any = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.5)
+        else:
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=settings.learning_rate,
+                total_steps=settings.steps + 1,
+                pct_start=0.1,
+                cycle_momentum=False,  # it would replace the betas of the configuration
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums = summed([], self.cases.table)
+
+    def validation_step(self, batch: int, index: int) -> None:
+        if batch >= 0:
+            scores = volume_dice(self.trained, self.cases.validation[batch], self.cases.table, self.windows)
+            self.sums += summed([scores], self.cases.table)
+
+    def on_validation_epoch_end(self) -> None:
+        gathered = self.all_gather(self.sums.to(self.device, torch.float32))  # ranks x K x 2, of one K x 2
+        assert isinstance(gathered, Tensor)
+        found = means(gathered.reshape(-1, *self.sums.shape).sum(0).cpu(), self.cases.table)
+        if not found:
+            return
+        if found["mean"] > self.best.get("dice", -1.0):
+            self.best = {"dice": found["mean"], "step": self.global_step}
+        logged = {f"validation_{name}": value for name, value in found.items()}
+        best = {"best_dice": self.best["dice"], "best_step": float(self.best["step"])}
+        self.log_dict({**logged, **best}, sync_dist=True)  # the same on all ranks already
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["best"] = dict(self.best)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best = dict(checkpoint.get("best", {}))
+
+
+def _mean_overlap(found: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Mean Dice of the labels (B, H, W) over the classes that occur in a batch where they are known; 1 without any."""
+    masks, there = one_hot(found, known.shape[1]), one_hot(truth, known.shape[1])
+    both = ((masks & there).sum((2, 3)) * known).sum(0)
+    sizes = ((masks.sum((2, 3)) + there.sum((2, 3))) * known).sum(0)
+    counted = classes_in(truth, known)
+    return (2 * both[counted] / sizes[counted]).mean() if counted.any() else both.new_tensor(1.0, dtype=torch.float32)

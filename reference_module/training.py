@@ -1,0 +1,197 @@
+"""Training a reference pair with labels: `keyslice train reference`.
+
+Each network of the pair learns by itself, both in one run, from the same slices. A run lives in one folder:
+`checkpoints/`, `csv/` and `tensorboard/` logs, `cases/` (the volumes as they are trained on), and at the end
+`<name>.safetensors`. Started again on the same folder it goes on from the newest checkpoint that is whole, and ends
+with the weights that it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader, IterableDataset
+
+from networks.configurations import read_config
+from networks.runs import check_run_folder, make_trainer
+from networks.weights import load_exactly, what_does_not_fit
+from reference_module.labelled_stream import LabelledStream
+from reference_module.learner import ReferenceTraining
+from reference_module.models import InputSettings, build_pair, load_pair, save_pair
+from reference_module.pair import Pair
+from reference_module.training_cases import TrainingCases, open_cases
+from reference_module.training_settings import TrainingSettings, read_sections
+from volumes.datasets import DataSet
+from volumes.errors import InputError
+
+Stream = Callable[[int, int, int], IterableDataset]
+"""From the batch to begin with, the rank and the number of ranks to batches without end."""
+
+
+class SliceModule(L.LightningDataModule):
+    """Slices for the rank and the step at which a run stands, and the cases that a rank validates."""
+
+    def __init__(self, stream: Stream, workers: int, validation: int) -> None:
+        super().__init__()
+        self.stream, self.workers, self.validation = stream, workers, validation
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        stream = self.stream(self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size)
+        # Each worker makes every n-th batch, and the loader takes them in turn: their order is that of one process.
+        ahead = 4 if self.workers else None
+        return DataLoader(stream, batch_size=None, num_workers=self.workers, prefetch_factor=ahead)
+
+    def val_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        mine = list(range(rank, self.validation, ranks))
+        mine += [-1] * (-(-self.validation // ranks) - len(mine))  # ranks of equal length wait for each other
+        return DataLoader(mine, batch_size=None, num_workers=0)  # type: ignore[arg-type]
+
+
+def train(
+    config: str | Path,
+    *,
+    data: str | Path | DataSet,
+    out: str | Path,
+    device: str = "auto",
+    resume: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    start_from: str | Path | None = None,
+    pseudo: Mapping[str, str | Path] | None = None,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train the pair of `config` (a shipped name or a YAML file) and write its weights.
+
+    Args:
+        data: folder of a data set in nnU-Net raw or FLARE22 layout, or the data set itself.
+        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused.
+        device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
+        overrides: entries of the `training` section to replace, and under `input` those of the `input` section.
+        start_from: weights of the same pair to begin with instead of random ones, for a new run.
+        pseudo: label maps that unlabelled cases are given, by case name.
+        cache: folder of the prepared volumes, which runs may share; None: `cases` below `out`.
+
+    Returns:
+        The path of the weights, safetensors.
+
+    Raises:
+        InputError: data or configuration that cannot be trained on, or a run in the way.
+    """
+    whole = read_config("reference", config)
+    settings, inputs = read_sections(whole, TrainingSettings, overrides, str(config))
+    out = Path(out)
+    checkpoint = check_run_folder(out, resume)
+    cases = open_cases(
+        data,
+        cache=Path(cache or out / "cases"),
+        pixel=inputs.pixel,
+        pseudo=pseudo,
+        validate_on=settings.validation_cases if settings.validate_every else -1,
+    )
+    pair = new_pair(whole, cases, settings.seed, start_from)
+    module = ReferenceTraining(pair, settings, cases, inputs.windows)
+
+    def stream(start: int, rank: int, ranks: int) -> IterableDataset:
+        return labelled_stream(cases, settings, start, rank, ranks)
+
+    name = str(whole.name)
+    return run(module, stream, inputs, name=name, out=out, device=device, checkpoint=checkpoint, progress=progress)
+
+
+def labelled_stream(
+    cases: TrainingCases, settings: TrainingSettings, start: int, rank: int, ranks: int
+) -> LabelledStream:
+    """The labelled slices of a run from batch `start` on."""
+    return LabelledStream(
+        cases,
+        settings=settings.slices,
+        batch_size=settings.batch_size,
+        pseudo_share=settings.pseudo_share,
+        seed=settings.seed,
+        start=start,
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def new_pair(whole: DictConfig, cases: TrainingCases, seed: int, start_from: str | Path | None) -> Pair:
+    """The configuration's pair for the cases' structures, random by `seed` or with the weights of `start_from`."""
+    torch.manual_seed(seed)
+    pair = build_pair(whole, len(cases.table) + 1)
+    if start_from is not None:
+        table = load_pair(start_from).table
+        if tuple(table.items()) != tuple(cases.table.items()) and table.names() != cases.table.names():
+            raise InputError(
+                start_from,
+                found=f"weights for {', '.join(table.names())}",
+                expected=f"those for {', '.join(cases.table.names())}",
+                fix="start from weights of the same structures, or from nothing",
+            )
+        load_exactly(pair, start_from)
+    return pair
+
+
+def run(
+    module: ReferenceTraining,
+    stream: Stream,
+    inputs: InputSettings,
+    *,
+    name: str,
+    out: Path,
+    device: str,
+    checkpoint: Path | None,
+    progress: bool,
+) -> Path:
+    """Fit to the end and write `<name>.safetensors`; returns its path."""
+    settings = module.settings
+    if checkpoint is not None:
+        _check_checkpoint(module, checkpoint)
+    validates = settings.validate_every if module.cases.validation else 0
+    trainer = make_trainer(
+        out,
+        steps=settings.steps,
+        device=device,
+        precision=_precision(settings.precision, device),
+        gradient_clip=None,  # the module's own, network by network
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        progress=progress,
+        nodes=settings.nodes,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=validates or settings.steps,
+        limit_val_batches=None if validates else 0,
+    )
+    slices = SliceModule(stream, settings.workers, len(module.cases.validation))
+    trainer.fit(module, slices, ckpt_path=checkpoint, weights_only=True)
+    weights = out / f"{name}.safetensors"
+    if trainer.is_global_zero:
+        told = {"model": name, "steps": str(trainer.global_step)}
+        save_pair(module.trained, weights, module.cases.table, inputs, told)
+    return weights
+
+
+def _precision(wanted: str, device: str) -> str:
+    """Half floats need a GPU and its scaler; a CPU's kind of them is bfloat16."""
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return "bf16-mixed" if wanted == "16-mixed" and on_cpu else wanted
+
+
+def _check_checkpoint(module: ReferenceTraining, checkpoint: Path) -> None:
+    """Raise InputError if the run in the folder is one of other networks or classes."""
+    state = torch.load(checkpoint, map_location="meta", weights_only=True)["state_dict"]
+    if complaints := list(what_does_not_fit(state, module.state_dict())):
+        raise InputError(
+            checkpoint,
+            found=f"a run of another pair: {'; '.join(complaints)}",
+            expected="one of this configuration and these structures",
+            fix="choose another --out, or the configuration that the run began with",
+        )

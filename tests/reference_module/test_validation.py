@@ -1,0 +1,91 @@
+"""Validation: Dice of whole volumes, in eval mode, over the structures that a case contours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reference_module.pair import Pair
+from reference_module.slices import StoredCase, open_store
+from reference_module.validation import NotInEvalMode, chosen_cases, means, summed, volume_dice
+from volumes.datasets import DataSet, read_dataset
+
+
+class _ByBrightness(nn.Module):
+    """Knows the test data's structures by their grey: label * 70 - 40 HU in a window from -150 to 250 HU."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = nn.Parameter(torch.arange(classes).float())
+        self.norm = nn.BatchNorm2d(3)
+        self.positions: list[float] = []
+
+    def forward(self, images: Tensor, position: Tensor) -> Tensor:
+        self.norm(images)
+        self.positions += position.tolist()
+        hu = images[:, :1] * 400 - 150
+        return -((hu - (self.classes[None, :, None, None] * 70 - 40)) ** 2) / 100
+
+
+def _pair(classes: int = 4) -> Pair:
+    return Pair(_ByBrightness(classes), _ByBrightness(classes)).eval()
+
+
+@pytest.fixture
+def dataset(training_set: Path) -> DataSet:
+    return read_dataset(training_set)
+
+
+@pytest.fixture
+def case(dataset: DataSet, tmp_path: Path) -> StoredCase:
+    return open_store(dataset.validation[:1], dataset.table, tmp_path, None)[0]
+
+
+def test_it_is_the_dice_of_the_whole_volume(case: StoredCase, dataset: DataSet) -> None:
+    found = volume_dice(_pair(), case, dataset.table, "three")
+    image, labels = np.asarray(case.image).astype(float), np.asarray(case.labels)
+    grey = np.trunc(255 * (np.clip(image, -150, 250) + 150) / 400) / 255 * 400 - 150
+    nearest = np.abs(grey[..., None] - (np.arange(4) * 70 - 40)).argmin(-1)
+    for label in (1, 2, 3):
+        both = ((nearest == label) & (labels == label)).sum()
+        expected = 2 * both / ((nearest == label).sum() + (labels == label).sum())
+        assert found[label] == pytest.approx(expected, abs=0.002)
+        assert found[label] > 0.9
+
+
+def test_every_slice_is_seen_once_at_its_place(case: StoredCase, dataset: DataSet) -> None:
+    pair = _pair()
+    volume_dice(pair, case, dataset.table, "three")
+    assert pair.first.positions == pytest.approx([z / case.depth for z in range(case.depth)])
+
+
+def test_scored_is_what_the_case_contours(case: StoredCase, dataset: DataSet) -> None:
+    assert set(volume_dice(_pair(), replace(case, contoured=(1, 3)), dataset.table, "three")) == {1, 3}
+
+
+def test_training_mode_is_refused_and_nothing_is_learnt(case: StoredCase, dataset: DataSet) -> None:
+    pair = _pair()
+    before = {name: tensor.clone() for name, tensor in pair.state_dict().items()}
+    volume_dice(pair, case, dataset.table, "three")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in pair.state_dict().items())
+    pair.first.norm.train()
+    with pytest.raises(NotInEvalMode):
+        volume_dice(pair, case, dataset.table, "three")
+
+
+def test_means_are_over_the_cases_that_have_a_score(dataset: DataSet) -> None:
+    table = dataset.table
+    sums = summed([{1: 0.5, 2: 1.0}, {1: 0.7}], table)
+    assert means(sums, table) == pytest.approx({"left_ball": 0.6, "right_ball": 1.0, "mean": 0.8})
+    assert means(summed([{1: 0.5, 2: 1.0}], table) + summed([{1: 0.7}], table), table) == means(sums, table)
+    assert means(summed([], table), table) == {}
+
+
+def test_few_of_many_cases_are_spread_over_them() -> None:
+    assert chosen_cases(list(range(10)), 3) == [0, 3, 6]
+    assert chosen_cases([1, 2], 3) == [1, 2] and chosen_cases([1, 2], 0) == [1, 2]
