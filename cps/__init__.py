@@ -1,0 +1,1 @@
+"""Learning from CT without labels: cross pseudo supervision, uncertainty, and rounds of pseudo-labels."""

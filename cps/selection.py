@@ -1,0 +1,85 @@
+"""Which pseudo-labels are good enough to train on: the rules of selection, behind one small interface.
+
+A rule sees the scores of all cases of a round at once, since a rule may rank them, and answers for each case in the
+same order. It knows no file and no network, so the same rule serves 2D and 3D members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+from volumes.errors import InputError
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """How far the members agree on one case.
+
+    Attributes:
+        case: its name.
+        agreements: by the name of each structure that occurs: a value in 0..1 for each member.
+        voxels: by the name of each structure that occurs: its voxels in the pseudo-label.
+    """
+
+    case: str
+    agreements: Mapping[str, tuple[float, ...]]
+    voxels: Mapping[str, int]
+
+    def by_structure(self) -> dict[str, float]:
+        """Mean agreement on each structure that occurs."""
+        return {name: fmean(values) for name, values in self.agreements.items()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one case: whether it is trained on, its score, and why, in words."""
+
+    accepted: bool
+    score: float
+    reason: str
+
+
+class SelectionRule(Protocol):
+    """A dataclass whose fields are the rule's settings: they are written down with the rounds that it judged."""
+
+    def judge(self, cases: Sequence[CaseScores]) -> list[Verdict]:
+        """A verdict for each case, in the order of `cases`."""
+
+
+@dataclass(frozen=True)
+class AgreementRule:
+    """The paper's rule: the mean Dice of members and aggregate, over structures and members, exceeds a threshold.
+
+    Attributes:
+        threshold: the mean that must be exceeded (systems 1.7).
+        lowest: the mean that each single structure must reach; 0 leaves the paper's rule as it is. Of thirteen
+            structures, twelve in perfect agreement make .92 whatever the thirteenth is.
+    """
+
+    threshold: float = 0.9
+    lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("threshold", self.threshold), ("lowest", self.lowest)):
+            if not 0.0 <= value <= 1.0:
+                raise InputError(name, found=f"{value:g}", expected="a Dice, from 0 to 1", fix="correct it")
+
+    def judge(self, cases: Sequence[CaseScores]) -> list[Verdict]:
+        """See `SelectionRule`. A case in which no structure was found is never accepted."""
+        return [self._judge(case) for case in cases]
+
+    def _judge(self, case: CaseScores) -> Verdict:
+        structures = case.by_structure()
+        if not structures:
+            return Verdict(False, 0.0, "no structure was found")
+        score = fmean(structures.values())
+        worst = min(structures, key=lambda name: structures[name])
+        if score <= self.threshold:
+            reason = f"mean {score:.3f} does not exceed {self.threshold:g}; lowest: {worst} {structures[worst]:.3f}"
+            return Verdict(False, score, reason)
+        if structures[worst] < self.lowest:
+            return Verdict(False, score, f"{worst} {structures[worst]:.3f} is below {self.lowest:g}")
+        return Verdict(True, score, f"mean {score:.3f} exceeds {self.threshold:g}")
