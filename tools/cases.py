@@ -1,4 +1,4 @@
-"""Which CT belongs to which key slices and where the result goes: one case, or the cases of two folders."""
+"""Which CT belongs to which key slices and where the result goes: one case, or the cases of a folder or two."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd"}
 
 @dataclass(frozen=True)
 class Case:
-    """One CT, its key slices, and where the label map goes."""
+    """One CT, its key slices (None where the machine finds them), and where the label map goes."""
 
     name: str
     ct: Path
-    keys: Path
+    keys: Path | None
     output: Path
 
 
@@ -44,6 +44,19 @@ def is_folder_run(ct: Path, keys: Path) -> bool:
             fix="name the label file of this CT",
         )
     return keys.is_dir()
+
+
+def is_folder_of_scans(ct: Path, output: Path) -> bool:
+    """Whether a folder of cases is meant. A CT folder with one file as output is a DICOM series.
+
+    Raises:
+        InputError: nothing there.
+    """
+    if not ct.exists():
+        raise InputError(
+            ct, found="nothing there", expected="a CT volume or a folder of them", fix="check the path"
+        )
+    return ct.is_dir() and suffix_of(output, LABEL_SUFFIXES) is None
 
 
 def find_cases(
@@ -77,6 +90,35 @@ def find_cases(
             continue
         suffix = suffix_of(key, LABEL_SUFFIXES) or ".nii.gz"
         cases.append(Case(name, ct, key, output_folder / f"{name}{WRITTEN_AS.get(suffix, suffix)}"))
+    return cases, failed
+
+
+def find_scans(ct_folder: Path, output_folder: Path) -> tuple[list[Case], dict[str, InputError]]:
+    """The CTs of a folder, without key slices; the output has the CT's format, .nii.gz for DICOM.
+
+    Returns:
+        The cases sorted by name, and for each case that cannot be run what is wrong with it.
+
+    Raises:
+        InputError: a folder without a single CT.
+    """
+    scans = _by_case(_entries(ct_folder, VOLUME_SUFFIXES, folders=True), channel=CHANNEL)
+    if not scans:
+        raise InputError(
+            ct_folder,
+            found="none",
+            expected=f"CT volumes ending in {', '.join(LABEL_SUFFIXES)}, or folders of DICOM slices",
+            fix="check the folder; for one DICOM series name a file with --output",
+        )
+    cases, failed = [], {}
+    for name, paths in sorted(scans.items()):
+        try:
+            ct = _only(paths, ct_folder / name, "CT", "the case")
+        except InputError as error:
+            failed[name] = error
+            continue
+        suffix = (suffix_of(ct, LABEL_SUFFIXES) if ct.is_file() else None) or ".nii.gz"
+        cases.append(Case(name, ct, None, output_folder / f"{name}{WRITTEN_AS.get(suffix, suffix)}"))
     return cases, failed
 
 

@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from tools.errors import BAD_INPUT, INTERRUPTED, as_input_error, show
+from tools.cli_options import Device, Json, OneLineErrors, Quiet, path_option
+from tools.cli_train import train_app
+from tools.errors import INTERRUPTED
 from volumes.errors import InputError
 
-
-class _OneLineErrors(TyperGroup):
-    """Ends every command with one line and a status where the input or the machine is at fault."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            raise  # `keyslice labels flare22 | head`: no error of ours
-        except (InputError, OSError, MemoryError, RuntimeError) as error:
-            known = as_input_error(error)
-            if known is None:
-                raise
-            show(known)
-            raise typer.Exit(BAD_INPUT) from None
-
-
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Label a few axial slices of a CT volume, get every slice labelled. Not a medical device.",
 )
-train_app = typer.Typer(cls=_OneLineErrors, no_args_is_help=True, help="Train a network.")
 app.add_typer(train_app, name="train")
 
-
-def _path(*names: str, text: str, metavar: str = "PATH") -> Any:
-    """A path option. Typer does not look at the path: our own checks say what to do about it."""
-    return typer.Option(*names, help=text, metavar=metavar, readable=False)
-
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 CT = "CT volume (NIfTI, NRRD, MHA/MHD, DICOM folder or zip), or a folder of them."
 KEYS = "Label map with the key slices on the CT's grid, or a folder of them, matched by case name."
@@ -60,28 +32,32 @@ COMPLETE = "Labels missing on a key slice are absent there (default: unknown)."
 EXTENTS = 'JSON with start and stop marks, {"liver": [12, 88], "5": [3, 60]}, both ends inside.'
 TABLE = "Label table: a YAML file or a built-in one (see `keyslice labels`)."
 COMPAT = "Propagate the public paper's way (models paper, stcn), to compare."
+REFERENCE = "Reference model: a name (see `keyslice info`), or a .safetensors or .yaml file."
+STRATEGY = "Choice of key slices: consistent, largest_area, least_uncertainty, non_empty, most_classes, random."
+REQUERY = "Slices to look at again, at most, where a structure is missed or in doubt."
 PRECISION = "float32, bfloat16 or auto: bfloat16 where the processor computes in it."
 REPORT = "Write a JSON report. A run over folders always writes report.json beside its label maps."
 MONTAGE = "Write a PNG picture of the result (for folders: a folder)."
-DATA = "Folder that the configuration's data paths start from, or a data set in nnU-Net raw layout."
+MEMBERS = "Weights of a member; give it two or more times."
+THRESHOLD = "Mean Dice of the members and what they agree on, which a case must exceed (default 0.9)."
 
 
 @app.command()
 def propagate(
-    ct: Annotated[Path, _path("--input", "-i", text=CT)],
-    keys: Annotated[Path, _path("--keys", "-k", text=KEYS)],
-    output: Annotated[Path, _path("--output", "-o", text=OUTPUT)],
+    ct: Annotated[Path, path_option("--input", "-i", text=CT)],
+    keys: Annotated[Path, path_option("--keys", "-k", text=KEYS)],
+    output: Annotated[Path, path_option("--output", "-o", text=OUTPUT)],
     key_slices: Annotated[str | None, typer.Option(help=KEY_SLICES, metavar="Z,Z,...")] = None,
     complete: Annotated[bool, typer.Option("--complete", help=COMPLETE)] = False,
-    extents: Annotated[Path | None, _path("--extents", text=EXTENTS)] = None,
+    extents: Annotated[Path | None, path_option("--extents", text=EXTENTS)] = None,
     labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
     device: Device = "auto",
     model: Annotated[str, typer.Option(help="Configuration (see `keyslice info`).")] = "small",
-    weights: Annotated[Path | None, _path("--weights", text="Weights. Default: those that ship.")] = None,
+    weights: Annotated[Path | None, path_option("--weights", text="Weights. Default: those that ship.")] = None,
     precision: Annotated[str, typer.Option(help=PRECISION, metavar="PRECISION")] = "auto",
     compat: Annotated[bool, typer.Option("--compat", help=COMPAT)] = False,
-    report: Annotated[Path | None, _path("--report", text=REPORT)] = None,
-    montage: Annotated[Path | None, _path("--montage", text=MONTAGE)] = None,
+    report: Annotated[Path | None, path_option("--report", text=REPORT)] = None,
+    montage: Annotated[Path | None, path_option("--montage", text=MONTAGE)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -110,12 +86,88 @@ def propagate(
 
 
 @app.command()
+def segment(
+    ct: Annotated[Path, path_option("--input", "-i", text=CT)],
+    output: Annotated[Path, path_option("--output", "-o", text=OUTPUT)],
+    model: Annotated[str, typer.Option(help=REFERENCE, metavar="NAME")],
+    weights: Annotated[
+        Path | None, path_option("--weights", text="Weights of --model. Default: those that ship.")
+    ] = None,
+    propagation: Annotated[str, typer.Option(help="Propagation model.", metavar="NAME")] = "small",
+    propagation_weights: Annotated[
+        Path | None, path_option("--propagation-weights", text="Weights of --propagation. Default: those that ship.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help=STRATEGY, metavar="NAME")] = "consistent",
+    every: Annotated[int, typer.Option(help="Look at every n-th slice first.", metavar="N")] = 5,
+    requery: Annotated[int, typer.Option(help=REQUERY, metavar="N")] = 48,
+    reference_only: Annotated[
+        bool, typer.Option("--reference-only", help="No propagation: the pair segments every slice.")
+    ] = False,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help=PRECISION, metavar="PRECISION")] = "auto",
+    report: Annotated[Path | None, path_option("--report", text=REPORT)] = None,
+    montage: Annotated[Path | None, path_option("--montage", text=MONTAGE)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label every slice of a CT volume without a person: a pair of networks finds the key slices."""
+    from tools.segment import Job, segment_command
+
+    job = Job(
+        ct=ct,
+        output=output,
+        model=model,
+        weights=weights,
+        propagation=propagation,
+        propagation_weights=propagation_weights,
+        strategy=strategy,
+        every=every,
+        requery=requery,
+        reference_only=reference_only,
+        device=device,
+        precision=precision,
+        report=report,
+        montage=montage,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(segment_command(job))
+
+
+@app.command("pseudo-label")
+def pseudo_label(
+    output: Annotated[Path, path_option("--output", "-o", text="Folder for the data set, in nnU-Net raw layout.")],
+    rounds: Annotated[Path | None, path_option("--rounds", text="Folder of `keyslice train rounds`.")] = None,
+    cts: Annotated[Path | None, path_option("--input", "-i", text="Folder of CT without labels.")] = None,
+    weights: Annotated[list[Path] | None, path_option("--weights", text=MEMBERS)] = None,
+    threshold: Annotated[float | None, typer.Option(help=THRESHOLD)] = None,
+    lowest: Annotated[float | None, typer.Option(help="Least Dice of each single structure (default 0).")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Label CT by several networks, keep the cases that they agree on, as a data set to train on."""
+    from tools.pseudo_label import Job, pseudo_label_command
+
+    job = Job(
+        output=output,
+        rounds=rounds,
+        cts=cts,
+        weights=weights or [],
+        threshold=threshold,
+        lowest=lowest,
+        device=device,
+        quiet=quiet,
+    )
+    raise typer.Exit(pseudo_label_command(job))
+
+
+@app.command()
 def evaluate(
-    reference: Annotated[Path, _path("--reference", "-r", text="True label map, or a folder of them.")],
-    prediction: Annotated[Path, _path("--prediction", "-p", text="Predicted label map, or a folder.")],
+    reference: Annotated[Path, path_option("--reference", "-r", text="True label map, or a folder of them.")],
+    prediction: Annotated[Path, path_option("--prediction", "-p", text="Predicted label map, or a folder.")],
     labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
-    json_path: Annotated[Path | None, _path("--json", text="Write the scores as JSON.")] = None,
-    csv_path: Annotated[Path | None, _path("--csv", text="Write the scores as CSV.")] = None,
+    json_path: Annotated[Path | None, path_option("--json", text="Write the scores as JSON.")] = None,
+    csv_path: Annotated[Path | None, path_option("--csv", text="Write the scores as CSV.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score label maps against the truth: DSC and NSD per structure and case."""
@@ -123,39 +175,6 @@ def evaluate(
 
     raise typer.Exit(
         evaluate_command(reference, prediction, labels, json_path=json_path, csv_path=csv_path, quiet=quiet)
-    )
-
-
-@train_app.command("propagation")
-def train_propagation(
-    config: Annotated[str, typer.Option(help="A configuration that ships (small) or a YAML file.")],
-    data: Annotated[Path, _path("--data", text=DATA)],
-    out: Annotated[Path, _path("--out", text="Checkpoints, logs, weights.")] = Path("runs/propagation"),
-    device: Device = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on with the run that stopped in --out.")] = True,
-    start_from: Annotated[
-        Path | None, typer.Option("--start-from", help="Weights to begin with, to train on from them.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace a training setting: steps=2000.", metavar="KEY=VALUE"),
-    ] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Train a propagation network on labelled and unlabelled CT. A run that was killed goes on."""
-    from tools.train import train_propagation_command
-
-    raise typer.Exit(
-        train_propagation_command(
-            config,
-            data=data,
-            out=out,
-            device=device,
-            resume=resume,
-            start_from=start_from,
-            settings=settings or [],
-            quiet=quiet,
-        )
     )
 
 

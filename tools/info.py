@@ -42,10 +42,12 @@ def versions() -> dict[str, str | None]:
 
 def gather() -> dict[str, Any]:
     """`{"models": {"propagation/paper": {"parameters": 54416065, "weights": None}}, "versions": ...}`."""
-    from propagation_module.checkpoints import describe_models
+    from propagation_module import checkpoints
+    from reference_module import models
     from tools.devices import list_devices
 
-    return {"models": describe_models(), "versions": versions(), "devices": list_devices()}
+    described = checkpoints.describe_models() | models.describe_models()
+    return {"models": described, "versions": versions(), "devices": list_devices()}
 
 
 def info_command(*, as_json: bool) -> None:

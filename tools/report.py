@@ -12,8 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tools.cases import Case
     from volumes.key_slices import KeySlices
     from volumes.label_map import LabelMap
+    from volumes.volume import Volume
 
 
 class Stopwatch:
@@ -58,10 +62,25 @@ def peak_memory(device: str) -> dict[str, int | None]:
     return {"resident_bytes": resident, "device_bytes": on_device}
 
 
+def describe_case(case: Case, volume: Volume, montage: Path | None, shift: float) -> dict[str, Any]:
+    """What the report says of a case's files and grid; `shift` is what `write_label_map` returned."""
+    files: dict[str, Any] = {"case": case.name, "input": str(case.ct)}
+    if case.keys is not None:
+        files["keys"] = str(case.keys)
+    return {
+        **files,
+        "output": str(case.output),
+        "montage": None if montage is None else str(montage),
+        "shape": list(volume.shape),
+        "spacing_mm": list(volume.spacing),
+        "grid_shift_mm": shift,
+    }
+
+
 def describe_labels(
     labels: LabelMap, confidence: Mapping[int, npt.NDArray[np.float32]], keys: KeySlices
 ) -> dict[str, dict[str, Any]]:
-    """Per label: where it is, which key slices show it, and the confidence.
+    """Per label that was given or found: where it is, which key slices show it, and the confidence.
 
     Args:
         labels: the result.
@@ -75,7 +94,7 @@ def describe_labels(
     """
     counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in labels.array])  # (D, 256)
     found: dict[str, dict[str, Any]] = {}
-    for value in keys.labels:
+    for value in sorted({*keys.labels, *(int(one) for one in np.flatnonzero(counts[:, 1:].any(0)) + 1)}):
         on = np.flatnonzero(counts[:, value])
         given = keys.slices_with(value)
         found[labels.table.name_of(value)] = {

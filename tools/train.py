@@ -1,28 +1,30 @@
-"""`keyslice train propagation`: from data and a configuration to weights."""
+"""`keyslice train propagation|reference|cps|rounds`: from data and a configuration to weights."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tools.console import progress_bar, say
 from tools.devices import choose_device
-from tools.files import check_writable_folder
+from tools.files import check_writable_folder, write_json
 from volumes.errors import InputError
 
+if TYPE_CHECKING:
+    from reference_module.training import TrainingSettings
+    from volumes.datasets import DataSet
 
-def train_propagation_command(
-    config: str,
-    *,
-    data: Path,
-    out: Path,
-    device: str,
-    resume: bool,
-    start_from: Path | None = None,
-    settings: list[str],
-    quiet: bool,
-) -> int:
-    """Train the network of a configuration; Lightning runs it, on every GPU that `--device cuda` finds.
+FINDINGS_NAME = "dataset.json"
+"""In the run's folder: what the look into the data set found."""
 
-    Args:
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the person asked for. Lightning trains, on every GPU that `--device cuda` finds.
+
+    Attributes:
         config: a configuration that ships (`small`) or a YAML file.
         data: folder of the training data.
         out: folder of the run, made if it is not there.
@@ -30,34 +32,162 @@ def train_propagation_command(
         resume: go on with a run that stopped in `out`.
         start_from: weights that a new run begins with.
         settings: `key=value` entries that replace those of the configuration's training section.
-        quiet: no progress bar.
+        quiet: no progress bar, no summary.
+    """
+
+    config: str
+    data: Path
+    out: Path
+    device: str = "auto"
+    resume: bool = True
+    start_from: Path | None = None
+    settings: list[str] = field(default_factory=list)
+    quiet: bool = False
+
+
+def train_propagation_command(job: Job) -> int:
+    """Train a propagation network.
 
     Raises:
         InputError: data, configuration, device or folder that cannot be used.
     """
     from propagation_module.training import train
 
-    if not data.is_dir():
-        raise InputError(
-            data, found="no such folder", expected="the folder of the training data", fix="check --data"
-        )
-    choose_device(device)
-    if not out.exists():
-        out.mkdir(parents=True)
-    check_writable_folder(out)
+    overrides = _prepare(job)
     weights = train(
-        config,
-        data=data,
-        out=out,
-        device=device,
-        resume=resume,
-        start_from=start_from,
-        overrides=_overrides(settings),
-        progress=not quiet,
+        job.config,
+        data=job.data,
+        out=job.out,
+        device=job.device,
+        resume=job.resume,
+        start_from=job.start_from,
+        overrides=overrides,
+        progress=not job.quiet,
     )
-    if not quiet:
-        print(weights)
+    _done(job, weights)
     return 0
+
+
+def train_reference_command(job: Job) -> int:
+    """Train a reference pair on the labelled cases of a data set, after a look into all of its files.
+
+    Raises:
+        InputError: data, configuration, device or folder that cannot be used.
+    """
+    from reference_module.training import TrainingSettings, train
+
+    return _train_pair(job, "reference", TrainingSettings, train)
+
+
+def train_cps_command(job: Job) -> int:
+    """Train a reference pair by cross pseudo supervision, on the unlabelled cases too.
+
+    Raises:
+        InputError: data, configuration, device or folder that cannot be used.
+    """
+    from cps.training import CrossSettings, train
+
+    return _train_pair(job, "cps", CrossSettings, train)
+
+
+def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
+    """Train by rounds of cross pseudo supervision and pseudo-labels, on one device.
+
+    Args:
+        start_from: weights that members begin with, in turn.
+
+    Raises:
+        InputError: data, configuration, device or folder that cannot be used.
+    """
+    from cps.self_training import read_rounds_section, train_rounds
+    from cps.training import CrossSettings
+
+    for path in start_from:
+        _check_weights(path)
+    overrides = _prepare(job)
+    _check_settings(job, "cps", CrossSettings, {name: value for name, value in overrides.items() if name != "rounds"})
+    read_rounds_section(job.config, overrides)
+    device = choose_device(job.device)  # one of them: Lightning would start a process for each
+    state = train_rounds(
+        job.config,
+        data=_checked(job),
+        out=job.out,
+        device=device,
+        resume=job.resume,
+        overrides=overrides,
+        start_from=start_from,
+        progress=not job.quiet,
+        tell=(lambda line: None) if job.quiet else say,
+    )
+    best = state.best()
+    if best is not None:
+        _done(job, best.weights)
+    return 0
+
+
+def _train_pair(job: Job, folder: str, kind: type[TrainingSettings], train: Callable[..., Path]) -> int:
+    overrides = _prepare(job)
+    _check_settings(job, folder, kind, overrides)
+    weights = train(
+        job.config,
+        data=_checked(job),
+        out=job.out,
+        device=job.device,
+        resume=job.resume,
+        start_from=job.start_from,
+        overrides=overrides,
+        progress=not job.quiet,
+    )
+    _done(job, weights)
+    return 0
+
+
+def _prepare(job: Job) -> dict[str, object]:
+    """Folders and device that can be used; returns the settings to replace."""
+    overrides = _overrides(job.settings)
+    if not job.data.is_dir():
+        raise InputError(
+            job.data, found="no such folder", expected="the folder of the training data", fix="check --data"
+        )
+    choose_device(job.device)
+    if job.start_from is not None:
+        _check_weights(job.start_from)
+    if not job.out.exists():
+        job.out.mkdir(parents=True)
+    check_writable_folder(job.out)
+    return overrides
+
+
+def _check_weights(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(path, found="no such file", expected="weights", fix="check --start-from")
+
+
+def _check_settings(job: Job, folder: str, kind: type[TrainingSettings], overrides: Mapping[str, object]) -> None:
+    """Before the look into the data set, which takes minutes for 2,000 cases: a typo shall not."""
+    from networks.configurations import read_config
+    from reference_module.training import read_sections
+
+    read_sections(read_config(folder, job.config), kind, overrides, job.config)
+
+
+def _checked(job: Job) -> DataSet:
+    """The data set, after a look into every file of it: what is wrong there is said before anything costly starts."""
+    from volumes.datasets import read_dataset
+    from volumes.integrity import check_dataset
+
+    dataset = read_dataset(job.data)
+    with progress_bar("looking at the data", quiet=job.quiet) as progress:
+        findings = check_dataset(dataset, progress)
+    write_json(job.out / FINDINGS_NAME, findings.as_dict())
+    if not job.quiet:
+        say(f"{job.data}: {findings.summary()}; {job.out / FINDINGS_NAME}")
+    return dataset
+
+
+def _done(job: Job, weights: Path) -> None:
+    if not job.quiet:
+        print(weights)
 
 
 def _overrides(settings: list[str]) -> dict[str, object]:
@@ -66,9 +196,7 @@ def _overrides(settings: list[str]) -> dict[str, object]:
     for setting in settings:
         key, equals, _ = setting.partition("=")
         if not key or not equals:
-            raise InputError(
-                f"--set {setting}", found="no key=value", expected="such as steps=2000", fix="add the '='"
-            )
+            raise InputError(f"--set {setting}", found="no key=value", expected="such as steps=2000", fix="add the '='")
     content = OmegaConf.to_container(OmegaConf.from_dotlist(settings))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

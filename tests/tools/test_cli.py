@@ -36,13 +36,15 @@ def test_help_answers_within_a_second_and_imports_nothing_heavy() -> None:
         )
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1.0
-    for command in ("propagate", "evaluate", "info", "labels", "train"):
+    for command in ("propagate", "segment", "pseudo-label", "evaluate", "info", "labels", "train"):
         assert command in shown.stdout
 
 
-@pytest.mark.parametrize(
-    "command", [["propagate"], ["evaluate"], ["info"], ["labels"], ["train", "propagation"]]
-)
+COMMANDS = ["propagate", "segment", "pseudo-label", "evaluate", "info", "labels"]
+TRAIN = ["propagation", "reference", "cps", "rounds"]
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), *(["train", name] for name in TRAIN)])
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -82,6 +84,8 @@ def test_info_json_has_the_promised_shape() -> None:
     assert found["models"]["propagation/paper"] == {"parameters": 54416065, "weights": None}
     assert found["models"]["propagation/stcn"]["parameters"] == 54434180
     assert found["models"]["propagation/small"]["parameters"] <= 12_000_000
+    assert found["models"]["reference/paper"] == {"parameters": 117597362, "weights": None}
+    assert found["models"]["reference/small"]["parameters"] <= 12_000_000
     assert found["devices"][0]["name"] == "cpu"
     assert found["versions"]["torch"]
 
@@ -89,7 +93,7 @@ def test_info_json_has_the_promised_shape() -> None:
 def test_info_for_people() -> None:
     result = CliRunner().invoke(app, ["info"])
     assert result.exit_code == 0
-    assert "54,416,065" in result.stdout
+    assert "54,416,065" in result.stdout and "117,597,362" in result.stdout
 
 
 def test_train_refuses_missing_data(tmp_path: Path) -> None:

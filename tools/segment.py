@@ -1,0 +1,155 @@
+"""`keyslice segment`: a CT in, a label map (and a report and a picture) out, without a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.case_runs import Outputs, Work, doubts_about, run_file, run_folder, write_results
+from tools.cases import Case, find_scans, is_folder_of_scans
+from tools.console import progress_bar
+from tools.files import stem_of
+from tools.propagate import check_untouched
+from tools.report import Stopwatch, describe_case, describe_labels
+
+if TYPE_CHECKING:
+    from propagation_module.propagator import Propagator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Outputs):
+    """What the person asked for.
+
+    Attributes:
+        ct: a CT volume (file, DICOM folder or zip), or a folder of CTs if `output` is a folder.
+        model: the reference model: a name, or the path of a `.safetensors` or `.yaml` file.
+        weights: its weights; None takes those that ship.
+        propagation: configuration in `configs/propagation`.
+        propagation_weights: its weights; None takes those that ship.
+        strategy: how key slices are chosen.
+        every: distance of the slices that are looked at first.
+        requery: slices that may be segmented besides, where structures are missed or in doubt.
+        reference_only: segment every slice with the pair alone, without propagation.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `float32` or `bfloat16`.
+    """
+
+    ct: Path
+    model: str
+    weights: Path | None = None
+    propagation: str = "small"
+    propagation_weights: Path | None = None
+    strategy: str = "consistent"
+    every: int = 5
+    requery: int = 48
+    reference_only: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def segment_command(job: Job) -> int:
+    """Run the job. Returns the exit status: 0, or 1 if cases of a folder run failed.
+
+    Raises:
+        InputError: bad input; nothing has been written.
+    """
+    if is_folder_of_scans(job.ct, job.output):
+        return run_folder(job, lambda: _Segment(job), lambda: find_scans(job.ct, job.output))
+    return run_file(Case(stem_of(job.ct), job.ct, None, job.output), job, lambda: _Segment(job))
+
+
+class _Segment(Work):
+    """The networks and what all cases share."""
+
+    def __init__(self, job: Job) -> None:
+        from networks.allocator import keep_freed_memory
+        from propagation_module.checkpoints import read_settings
+        from reference_module.choices import SelectionSettings
+        from reference_module.referencer import Referencer
+        from reference_module.selection import strategy_named
+        from tools.automatic import AutomaticSettings
+        from tools.devices import choose_device
+
+        keep_freed_memory()
+        super().__init__("segment", choose_device(job.device))
+        self.job = job
+        strategy_named(job.strategy)
+        self.automatic = AutomaticSettings(
+            strategy=job.strategy, selection=SelectionSettings(every=job.every), requery=job.requery
+        )
+        self.propagation_settings = {} if job.reference_only else read_settings(job.propagation)
+        # Before any case: a model that is not there is no fault of theirs.
+        with self.stopwatch.stage("load_network"):
+            self.referencer = Referencer.load(job.model, job.weights, device=self.device, precision=job.precision)
+            if not job.reference_only:
+                _ = self.propagator
+
+    @cached_property
+    def propagator(self) -> Propagator:
+        from propagation_module.propagator import Propagator
+
+        job = self.job
+        return Propagator.load(job.propagation, job.propagation_weights, device=self.device, precision=job.precision)
+
+    def settings(self) -> dict[str, Any]:
+        job = self.job
+        given = {
+            "model": job.model,
+            "weights": None if job.weights is None else str(job.weights),
+            "structures": list(self.referencer.table.names()),
+            "input": asdict(self.referencer.settings),
+            "precision": job.precision,
+            "reference_only": job.reference_only,
+        }
+        if job.reference_only:
+            return given
+        return given | {
+            "propagation": {
+                "model": job.propagation,
+                "weights": None if job.propagation_weights is None else str(job.propagation_weights),
+                **self.propagation_settings,
+            },
+            "automatic": asdict(self.automatic),
+        }
+
+    def run(self, case: Case, montage: Path | None) -> dict[str, Any]:
+        from tools.automatic import segment_alone, segment_volume
+        from volumes.formats import read_volume
+        from volumes.label_map import LabelMap
+
+        job, stopwatch = self.job, Stopwatch()
+        with stopwatch.stage("read"):
+            volume = read_volume(case.ct)
+        with stopwatch.stage("segment"), progress_bar(case.name, quiet=job.quiet) as progress:
+            if job.reference_only:
+                found = segment_alone(volume, self.referencer, progress)
+            else:
+                found = segment_volume(volume, self.referencer, self.propagator, self.automatic, progress)
+        check_untouched(found.labels, found.key_slices)
+        labels = LabelMap(found.labels, volume.geometry, self.referencer.table, case.name)
+        shift = write_results(
+            case,
+            volume,
+            labels,
+            [one["slice"] for one in found.report["key_slices"]],
+            montage=montage,
+            overwrite=job.overwrite,
+            stopwatch=stopwatch,
+        )
+        return {
+            **describe_case(case, volume, montage, shift),
+            **found.report,
+            "labels": describe_labels(labels, found.confidence, found.key_slices),
+            "seconds": stopwatch.seconds(),
+            "warnings": [*found.warnings, *doubts_about(volume)],
+        }
+
+    def summary(self, entry: dict[str, Any]) -> str:
+        count = sum(one["voxels"] > 0 for one in entry["labels"].values())
+        how = "by the pair alone" if self.job.reference_only else f"from {len(entry['key_slices'])} key slices"
+        return (
+            f"{count} structure{'' if count == 1 else 's'} on {entry['shape'][0]} slices {how} "
+            f"in {entry['seconds']['total']:.1f} s"
+        )
