@@ -23,9 +23,11 @@ from networks.weights import load_exactly, what_does_not_fit
 from reference_module.labelled_stream import LabelledStream
 from reference_module.learner import ReferenceTraining
 from reference_module.models import InputSettings, build_pair, load_pair, save_pair
+from reference_module.npz import load_npz
 from reference_module.pair import Pair
 from reference_module.training_cases import TrainingCases, open_cases
 from reference_module.training_settings import TrainingSettings, read_sections
+from reference_module.transunet import TransUNet
 from volumes.datasets import DataSet
 from volumes.errors import InputError
 
@@ -75,7 +77,8 @@ def train(
         out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused.
         device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
         overrides: entries of the `training` section to replace, and under `input` those of the `input` section.
-        start_from: weights of the same pair to begin with instead of random ones, for a new run.
+        start_from: weights of the same pair to begin with instead of random ones, for a new run, or the public
+            R50-ViT-B/16 weights (`.npz`) for the encoder of a TransUNet of their sizes.
         pseudo: label maps that unlabelled cases are given, by case name.
         cache: folder of the prepared volumes, which runs may share; None: `cases` below `out`.
 
@@ -123,10 +126,15 @@ def labelled_stream(
 
 
 def new_pair(whole: DictConfig, cases: TrainingCases, seed: int, start_from: str | Path | None) -> Pair:
-    """The configuration's pair for the cases' structures, random by `seed` or with the weights of `start_from`."""
+    """The configuration's pair for the cases' structures, random by `seed` or with the weights of `start_from`.
+
+    A public `.npz` file (see `npz`) gives the TransUNet its encoder; the rest stays random then.
+    """
     torch.manual_seed(seed)
     pair = build_pair(whole, len(cases.table) + 1)
-    if start_from is not None:
+    if start_from is not None and Path(start_from).suffix == ".npz":
+        load_npz(_transunet_of(pair, start_from), start_from)
+    elif start_from is not None:
         table = load_pair(start_from).table
         if tuple(table.items()) != tuple(cases.table.items()) and table.names() != cases.table.names():
             raise InputError(
@@ -137,6 +145,18 @@ def new_pair(whole: DictConfig, cases: TrainingCases, seed: int, start_from: str
             )
         load_exactly(pair, start_from)
     return pair
+
+
+def _transunet_of(pair: Pair, path: str | Path) -> TransUNet:
+    for network in (pair.first, pair.second):
+        if isinstance(network, TransUNet):
+            return network
+    raise InputError(
+        path,
+        found="weights of a TransUNet's encoder",
+        expected="those of this pair, which has none",
+        fix="choose a configuration with a TransUNet, or start from other weights",
+    )
 
 
 def run(

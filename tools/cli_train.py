@@ -20,6 +20,10 @@ Config = Annotated[str, typer.Option(help="A configuration that ships (small) or
 Data = Annotated[Path, path_option("--data", text=DATASET)]
 Resume = Annotated[bool, typer.Option(help="Go on with the run that stopped in --out.")]
 StartFrom = Annotated[Path | None, path_option("--start-from", text="Weights to begin with, to train on from them.")]
+PairFrom = Annotated[
+    Path | None,
+    path_option("--start-from", text="Weights to begin with; R50+ViT-B_16.npz for the encoder of a large TransUNet."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a training setting: steps=2000.", metavar="KEY=VALUE")
 ]
@@ -59,7 +63,7 @@ def train_reference(
     out: Annotated[Path, path_option("--out", text=RUN)] = Path("runs/reference"),
     device: Device = "auto",
     resume: Resume = True,
-    start_from: StartFrom = None,
+    start_from: PairFrom = None,
     settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:
@@ -86,7 +90,7 @@ def train_cps(
     out: Annotated[Path, path_option("--out", text=RUN)] = Path("runs/cps"),
     device: Device = "auto",
     resume: Resume = True,
-    start_from: StartFrom = None,
+    start_from: PairFrom = None,
     settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:

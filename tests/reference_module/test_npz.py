@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from timm.layers import GroupNormAct, HybridEmbed, StdConv2dSame
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 
 from reference_module.npz import load_npz
+from reference_module.training import new_pair
 from reference_module.transunet import TransUNet
 from volumes.errors import InputError
+from volumes.labels import LabelTable
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -277,6 +282,27 @@ def test_networks_of_other_sizes_are_refused(arrays: Arrays, tmp_path: Path) -> 
     for settings in ({"depth": 2}, {"depth": 4}, {"layers": (2, 1, 2)}, {"mlp": 64}, {"hidden": 64}, {"stem": 32}):
         with pytest.raises(InputError, match="encoder of this TransUNet"):
             load_npz(network(**settings), path)
+
+
+def test_a_training_starts_from_them(arrays: Arrays, tmp_path: Path) -> None:
+    sizes = {"layers": [2, 1, 1], "stem": STEM, "hidden": HIDDEN, "depth": LAYERS, "heads": HEADS, "mlp": MLP}
+    transunet = {"kind": "transunet", **sizes, "grid": SIDE, "decoder": [16, 16, 8, 8], "head": 16}
+    deeplab = {"kind": "deeplabv3plus", "encoder": "resnet18"}
+    cases: Any = SimpleNamespace(table=LabelTable.default([1, 2]))
+    for first, second, place in ((transunet, deeplab, "first"), (deeplab, transunet, "second")):
+        whole = OmegaConf.create({"name": "tiny", "network": {"first": first, "second": second}})
+        pair = new_pair(whole, cases, 0, written(tmp_path, arrays))
+        expected = network()
+        load_npz(expected, tmp_path / "R50.npz")
+        found = getattr(pair, place).resnet.state_dict()
+        assert found and all(torch.equal(found[name], tensor) for name, tensor in expected.resnet.state_dict().items())
+    with pytest.raises(InputError, match="this pair, which has none"):
+        new_pair(
+            OmegaConf.create({"name": "tiny", "network": {"first": deeplab, "second": deeplab}}),
+            cases,
+            0,
+            tmp_path / "R50.npz",
+        )
 
 
 def test_networks_without_group_norm_are_refused(arrays: Arrays, tmp_path: Path) -> None:
