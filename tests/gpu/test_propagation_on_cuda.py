@@ -34,6 +34,6 @@ def test_the_gpu_labels_what_the_cpu_labels(precision: str) -> None:
     for label in keys.labels:
         assert dice(on_cpu == label, session.labels == label) > (0.995 if precision == "float32" else 0.97), label
     assert np.array_equal(session.labels[12], truth[12])
-    assert session._tracker is not None
-    _, features = session._tracker.features(10)
+    assert session._stepper is not None
+    _, features = session._stepper.tracker.features(10)
     assert features.key.is_cuda, "features stay on the device"

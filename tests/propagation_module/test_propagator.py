@@ -46,6 +46,13 @@ def _keys(**planes: np.ndarray) -> KeySlices:
     return keys
 
 
+def _thin(depth: int) -> Volume:
+    """A volume of so few slices."""
+    shape = (depth, *SHAPE[1:])
+    array = np.random.default_rng(1).normal(40, 20, shape).astype(np.int16)
+    return Volume(array, Geometry.axial(shape, SPACING), "thin")
+
+
 def _labels(result: Propagation, label: int) -> list[int]:
     return np.flatnonzero((result.labels == label).any((1, 2))).tolist()
 
@@ -152,6 +159,42 @@ def test_255_labels(propagator: Propagator) -> None:
     assert np.array_equal(result.labels[2], plane)
     assert len(result.confidence) == 255
     assert not result.labels[[0, 1, 4]].any()
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_volume_of_one_slice_comes_back_as_it_was_given(propagator: Propagator, complete: bool) -> None:
+    volume, plane = _thin(1), _plane(l3=BOX, l7=(0, 1, 55, 56))
+    keys = KeySlices(volume.shape)
+    keys.add(0, plane, complete=complete)
+    seen: list[tuple[int, int]] = []
+    for extents in ({}, {3: (0, 0)}):
+        result = propagator.propagate(
+            volume, keys, extents=extents, progress=lambda done, total: seen.append((done, total))
+        )
+        assert np.array_equal(result.labels, plane[None])
+        assert {label: sure.tolist() for label, sure in result.confidence.items()} == {3: [1.0], 7: [1.0]}
+    assert not seen, "there is nothing to do"
+    session = propagator.open(volume)
+    session.annotate(0, plane)
+    assert list(session.propagate()) == [] and session.slices_encoded == 0
+    assert session.suggest() is None, "no slice is left to annotate"
+
+
+@pytest.mark.parametrize("key", [0, 1])
+def test_a_volume_of_two_slices(propagator: Propagator, key: int) -> None:
+    volume, plane, other = _thin(2), _plane(l3=BOX), 1 - key
+    keys = KeySlices(volume.shape)
+    keys.add(key, plane)
+    result = propagator.propagate(volume, keys)
+    assert np.array_equal(result.labels[key], plane) and (result.labels[other] == 3).any()
+    assert result.confidence[3][key] == 1.0 and 0.0 <= result.confidence[3][other] < 1.0
+    marked = propagator.propagate(volume, keys, extents={3: (key, key)})
+    assert np.array_equal(marked.labels[key], plane) and not marked.labels[other].any()
+    keys.add(other, _plane(l5=OTHER), complete=True)
+    both = propagator.propagate(volume, keys)
+    assert np.array_equal(both.labels[other], _plane(l5=OTHER))
+    assert (both.labels[key] == 5).any(), "the first slice says nothing of label 5"
+    assert np.array_equal(both.labels[key] == 3, plane == 3)
 
 
 def test_a_structure_that_is_gone_stays_gone() -> None:
