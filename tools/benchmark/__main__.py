@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,6 +207,43 @@ def confidence(
             fit_weights(data, out, settings, evidence=evidence)
         else:
             run(data, out, settings, evidence=evidence)
+
+
+@app.command()
+def ablation(
+    data: Annotated[
+        Path | None, typer.Option(help="A data set in nnU-Net raw layout; default: the configuration's phantoms.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="head-neck, phantom, or a YAML file.")] = "head-neck",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of everything, from which a killed run goes on; default: runs/ablation/CONFIG."),
+    ] = None,
+    rows: Annotated[str, typer.Option(help="Rows, comma-separated.")] = "1,2,3,4",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
+    jobs: Annotated[int, typer.Option(help="Trainings at once, each with its part of the cores.", min=1)] = 1,
+    only_score: Annotated[bool, typer.Option("--only-score", help="Train nothing.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Score cases again that are scored.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
+) -> None:
+    """What each part is worth: supervised; + CPS; + three windows, uncertainty; + mask propagation."""
+    from tools.benchmark.ablation import run
+    from tools.benchmark.ablation_settings import rows_named
+    from tools.devices import choose_device
+
+    with _one_line_errors():
+        run(
+            data,
+            config=config,
+            out=out or Path("runs/ablation") / Path(config).stem,
+            rows=rows_named(rows),
+            device=choose_device(device),
+            jobs=jobs,
+            only_score=only_score,
+            anew=anew,
+            quiet=quiet,
+            progress=sys.stderr.isatty() and not quiet,
+        )
 
 
 @contextmanager
