@@ -1,7 +1,11 @@
-"""Where structures end: slices just beyond them on which the pair is confident that they are not.
+"""Where structures end: the slices just beyond them, on which the pair finds no pixel of them.
 
 Propagation carries a label onward until something says stop; without these marks that is its own sense of presence.
 Between the last slice with a structure and the first without, the end is found by bisection.
+
+A slice need not be free of all suspicion to lie beyond: the pair tends to see structures too long, and propagation
+goes on into what it leaves open. With marks only where it was confident, eight head-neck cases (none of a report, a
+pair trained on 20) scored a mean Dice of .570, with these .581.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from reference_module.choices import Segment, SelectionSettings
-from reference_module.judgement import is_absent, parts
+from reference_module.judgement import is_missing, parts
 from reference_module.segmented import Segmented
 
 
@@ -21,7 +25,7 @@ def absent_slices(
     settings: SelectionSettings,
     segment: Segment,
 ) -> dict[int, list[int]]:
-    """Slices from which a structure is confidently absent: at most one below and one above each of its parts.
+    """Slices that the pair finds a structure to be missing from: at most one below and one above each of its parts.
 
     Args:
         first: evenly spread slices.
@@ -30,14 +34,13 @@ def absent_slices(
         segment: segments the slices between.
 
     Returns:
-        For each structure with such a slice, those slices, rising. One that reaches the volume's end has none there,
-        nor has one beyond which the pair is in doubt all the way.
+        For each structure with such a slice, those slices, rising. One that reaches the volume's end has none there.
     """
     ends = [end for label, keys in present.items() for end in _ends(first, seen, label, keys, settings)]
     while wanted := sorted({end.middle for end in ends if end.is_open}):
         seen = segment(wanted)
         for end in ends:
-            end.narrow(seen, settings)
+            end.narrow(seen)
     found: dict[int, set[int]] = {}
     for end in ends:
         found.setdefault(end.label, set()).add(end.without)
@@ -61,13 +64,13 @@ class _End:
     def is_open(self) -> bool:
         return not self.spent and abs(self.without - self.within) > 1
 
-    def narrow(self, seen: Segmented, settings: SelectionSettings) -> None:
+    def narrow(self, seen: Segmented) -> None:
         if not self.is_open:
             return
         middle = self.middle
         if middle not in seen:
             self.spent = True  # the budget; where it stands is still beyond the end
-        elif is_absent(seen, middle, self.label, settings):
+        elif is_missing(seen, middle, self.label):
             self.without = middle
         else:
             self.within = middle
@@ -86,7 +89,7 @@ def _ends(
         below = whole[place - 1][-1] if place else -1
         above = whole[place + 1][0] if place + 1 < len(whole) else first.depth
         for within, beyond in ((part[-1], range(part[-1] + 1, above)), (part[0], range(part[0] - 1, below, -1))):
-            without = next((z for z in beyond if z in seen and is_absent(seen, z, label, settings)), None)
+            without = next((z for z in beyond if z in seen and is_missing(seen, z, label)), None)
             if without is not None:
                 found.append(_End(label, within, without))
     return found

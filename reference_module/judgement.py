@@ -62,6 +62,11 @@ def is_absent(seen: Segmented, z: int, label: int, settings: SelectionSettings) 
     )
 
 
+def is_missing(seen: Segmented, z: int, label: int) -> bool:
+    """Whether the pair finds no pixel of `label` on slice `z`, however close it came to it."""
+    return seen.area_of(z, label) == 0
+
+
 def parts(first: Segmented, label: int, settings: SelectionSettings) -> list[list[int]]:
     """The slices that `label` is on, in parts of the volume that lie apart; minor ones are left out.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,6 @@ from reference_module.selection import strategy_named
 from volumes.key_slices import KeySlices
 from volumes.volume import Volume
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, eq=False)
 class Keyed:
@@ -28,8 +25,9 @@ class Keyed:
     Args:
         key_slices: the chosen masks; each slice speaks for the labels that it shows. Empty if nothing was found.
         choices: why each of them was chosen.
-        absent: for each label on a key slice, slices just beyond its ends where the pair is confident that it is
-            not. They are kept apart from the key slices, which a report lists and these would flood.
+        absent: for each label on a key slice, slices just beyond its ends where the pair finds none of it, and for
+            each that was asked about again, those where it is confident that it is not. They are kept apart from the
+            key slices, which a report lists and these would flood.
         segmented: all slices that were segmented.
     """
 
@@ -73,7 +71,7 @@ def key_slices(
         progress: called with slices done and slices in all, of those that are looked at first.
 
     Returns:
-        No key slices, and a warning in the log, where the pair finds nothing.
+        No key slices where the pair finds nothing.
 
     Raises:
         InputError: no such strategy, or a pair that does not fit its label table.
@@ -84,10 +82,6 @@ def key_slices(
     segment = OnDemand(referencer, volume, first, settings.more)
     choices = choose(first, settings, segment)
     keys = _painted(volume, segment.seen, choices)
-    if not choices:
-        log.warning(
-            "%s: no structure found on %d slices; none of %s", volume.name, len(segment.seen.slices), _some(referencer)
-        )
     present = {label: keys.slices_with(label) for label in keys.labels}
     absent = absent_slices(first, segment.seen, present, settings, segment)
     return Keyed(keys, tuple(choices), absent, segment.seen)
@@ -129,8 +123,11 @@ def look_again(
     for z, reasons in found.items():
         choices.append(Choice(z, frozenset(reasons), "; ".join(reasons.values())))
     keys = _painted(volume, seen, choices)
-    marks = {label: sorted(absent[label]) for label in keys.labels if absent.get(label)}
-    return Keyed(keys, tuple(sorted(choices, key=lambda choice: choice.z)), marks, seen)
+    new = {label: keys.slices_with(label) for label in keys.labels if label not in keyed.key_slices.labels}
+    for label, slices in absent_slices(seen, seen, new, settings, segment).items():
+        absent.setdefault(label, set()).update(slices)
+    marks = {label: sorted(slices) for label, slices in sorted(absent.items())}
+    return Keyed(keys, tuple(sorted(choices, key=lambda choice: choice.z)), marks, segment.seen)
 
 
 def _painted(volume: Volume, seen: Segmented, choices: Sequence[Choice]) -> KeySlices:
@@ -143,8 +140,3 @@ def _painted(volume: Volume, seen: Segmented, choices: Sequence[Choice]) -> KeyS
         mask = seen.mask(z)
         keys.add(z, np.where(np.isin(mask, sorted(some)), mask, 0))
     return keys
-
-
-def _some(referencer: Referencer) -> str:
-    names = referencer.table.names()
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

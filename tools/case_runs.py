@@ -148,6 +148,8 @@ def run_folder(
         else:
             if not outputs.quiet:
                 say(f"[{index + 1}/{len(cases)}] {case.output}: {work.summary(entry)} on {work.device}")
+                for warning in entry["warnings"]:
+                    say(f"warning: {case.name}: {warning}")
     report = {
         **work.facts(),
         "cases": entries,
