@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cps.journal import settle
 from cps.round_state import RoundsState
 from cps.selection import CaseScores, SelectionRule
-from cps.uncertainty import aggregate, member_scores, voxel_counts
+from cps.uncertainty import aggregate, agreement, voxel_counts
 from volumes.errors import InputError
 from volumes.formats import read_label_map, write_label_map
 from volumes.label_map import LabelMap
@@ -78,16 +79,17 @@ def _predict(state: RoundsState, number: int, member: int, case: str, predict: P
 
 
 def _score(state: RoundsState, number: int, members: int, case: str) -> CaseScores:
-    """Write the case's pseudo-label, and say how far the members agree with it."""
+    """Write the case's pseudo-label, and say how far the members agree."""
     maps = [read_label_map(state.prediction(number, member, case)) for member in range(1, members + 1)]
     arrays = [one.array for one in maps]
     together = aggregate(arrays)
     path = state.pseudo_label(number, case)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_label_map(LabelMap(together, maps[0].geometry, maps[0].table, case), path, overwrite=True)
+    settle(path, state.folder)
     names = {int(value): str(name) for value, name in state.about["structures"].items()}
     counts = voxel_counts(together)
-    agreements = member_scores(arrays, together)
+    agreements = agreement(arrays, together)
     return CaseScores(
         case,
         {names[label]: values for label, values in agreements.items()},

@@ -34,7 +34,7 @@ def describe(state: RoundsState) -> dict[str, Any]:
         "ended": state.ended,
         "best": None if best is None else _member(state, best),
         "rounds": [_round(state, number, one) for number, one in sorted(state.rounds.items())],
-        "accepted": {case: _relative(state, path) for case, path in state.accepted().items()},
+        "accepted": {case: _relative(state, one.path) for case, one in state.accepted().items()},
     }
 
 
@@ -63,6 +63,7 @@ def _case(scores: CaseScores, verdict: Verdict | None) -> dict[str, Any]:
         "accepted": None if verdict is None else verdict.accepted,
         "score": None if verdict is None else verdict.score,
         "reason": None if verdict is None else verdict.reason,
+        "speaks_for": None if verdict is None or verdict.structures is None else list(verdict.structures),
         "structures": {
             name: {
                 "agreement": round(fmean(values), 4),
@@ -113,20 +114,29 @@ def _cases(one: dict[str, Any], names: list[str]) -> list[str]:
     lines = [
         f"## Round {one['round']}",
         "",
-        "Mean agreement (Dice of the members with their aggregate) by structure; –: in no member's label map.",
+        "Mean agreement by structure: Dice of the members with their aggregate, of two with each other; –: in no "
+        "member's label map; in brackets: the pseudo-label does not speak for it.",
         "",
         f"| case | accepted | score | {' | '.join(names)} | why |",
         "|---|---|---|" + "---|" * (len(names) + 1),
     ]
     ordered = sorted(one["cases"].items(), key=lambda item: (-(item[1]["score"] or 0.0), item[0]))
     for case, entry in ordered:
-        found = entry["structures"]
-        cells = " | ".join(f"{found[name]['agreement']:.3f}" if name in found else "–" for name in names)
+        cells = " | ".join(_cell(entry, name) for name in names)
         verdict = {None: "not judged yet", True: "yes", False: "no"}[entry["accepted"]]
         lines.append(f"| {case} | {verdict} | {_number(entry['score'])} | {cells} | {entry['reason'] or ''} |")
     for case, reason in one["failed"].items():
         lines.append(f"| {case} | no | – | {' | '.join('–' for _ in names)} | {reason} |")
     return lines
+
+
+def _cell(entry: dict[str, Any], name: str) -> str:
+    """Agreement on a structure."""
+    if name not in entry["structures"]:
+        return "–"
+    text = f"{entry['structures'][name]['agreement']:.3f}"
+    silent = entry["accepted"] and entry["speaks_for"] is not None and name not in entry["speaks_for"]
+    return f"({text})" if silent else text
 
 
 def _validation(member: dict[str, Any]) -> str:

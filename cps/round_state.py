@@ -1,6 +1,7 @@
 """What rounds of pseudo-labelling have done so far: a folder that can be read at any time and gone on from.
 
     FOLDER/rounds.jsonl                                  the journal: what was begun, and every piece that is done
+    FOLDER/rounds.lock                                   held by the process that is at it (networks.locks)
     FOLDER/report.md, report.json                        the same for people and programs (cps.round_report)
     FOLDER/round_01/member_1/training/                   the run of one member, its weights among it
     FOLDER/round_01/member_1/predictions/CASE.nii.gz     what it says of a case without labels
@@ -20,6 +21,7 @@ from typing import Any
 
 from cps.journal import Journal
 from cps.selection import CaseScores, Verdict
+from reference_module.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 
 JOURNAL = "rounds.jsonl"
@@ -84,8 +86,11 @@ class RoundsState:
         for line in self._journal.lines:
             self._take(line)
 
-    def begin(self, about: Mapping[str, Any]) -> None:
+    def begin(self, about: Mapping[str, Any], *, judge_anew: bool = False) -> None:
         """Say what the rounds are about, or, if they were begun before, check that it is the same.
+
+        Args:
+            judge_anew: another rule than before is taken: the verdicts are forgotten, and what was scored stays.
 
         Raises:
             InputError: they were begun with other settings or cases.
@@ -94,14 +99,17 @@ class RoundsState:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._add({"event": "begun", "about": dict(about)})
             return
-        if different := _difference(self.about, about):
-            name, before, now = different
+        before = {**self.about, "rule": about["rule"]} if judge_anew else self.about
+        if different := _difference(before, about):
+            name, then, now = different
             raise InputError(
                 self.folder,
-                found=f"rounds that were begun with {name} {before}, now {now}",
+                found=f"rounds that were begun with {name} {then}, now {now}",
                 expected="the settings and cases that they were begun with",
                 fix="go on with those, or begin anew in another folder",
             )
+        if before["rule"] != self.about["rule"]:
+            self._add({"event": "rule", "rule": about["rule"]})
 
     def trained(self, number: int, member: int, weights: Path) -> None:
         """A member is trained. Weights in the folder are kept relative to it, so that it can be moved."""
@@ -133,12 +141,12 @@ class RoundsState:
         """No further round."""
         self._add({"event": "ended", "reason": reason})
 
-    def accepted(self, before: int | None = None) -> dict[str, Path]:
+    def accepted(self, before: int | None = None) -> dict[str, PseudoLabel]:
         """Accepted cases and their pseudo-labels, in the order of acceptance; `before`: of earlier rounds only."""
         return {
-            case: self.pseudo_label(number, case)
+            case: PseudoLabel(self.pseudo_label(number, case), self._labels_of(one.verdicts[case].structures))
             for number, one in sorted(self.rounds.items())
-            if before is None or number < before
+            if one.verdicts and (before is None or number < before)
             for case in one.accepted
         }
 
@@ -171,6 +179,11 @@ class RoundsState:
         """The aggregate of a case."""
         return self.folder / f"round_{number:02d}" / "pseudo_labels" / f"{case}.nii.gz"
 
+    def _labels_of(self, names: Sequence[str] | None) -> frozenset[int] | None:
+        """Label numbers of structures; None, all of the table, if it is all of the table."""
+        found = frozenset(int(value) for value, name in self.about["structures"].items() if names and name in names)
+        return None if names is None or len(found) == len(self.about["structures"]) else found
+
     def _member(self, number: int, member: int) -> Path:
         return self.folder / f"round_{number:02d}" / f"member_{member}"
 
@@ -194,7 +207,11 @@ class RoundsState:
             case "failed":
                 self._round(line).failed[line["case"]] = line["reason"]
             case "judged":
-                self._round(line).verdicts = {case: Verdict(**one) for case, one in line["verdicts"].items()}
+                self._round(line).verdicts = {case: _verdict(one) for case, one in line["verdicts"].items()}
+            case "rule":
+                self.about, self.ended = {**self.about, "rule": line["rule"]}, None
+                for one in self.rounds.values():
+                    one.verdicts = None
             case "ended":
                 self.ended = line["reason"]
 
@@ -213,6 +230,11 @@ def read_rounds(folder: Path) -> RoundsState:
             fix="check the path",
         )
     return state
+
+
+def _verdict(plain: Mapping[str, Any]) -> Verdict:
+    names = plain.get("structures")
+    return Verdict(**{**plain, "structures": None if names is None else tuple(names)})
 
 
 def _difference(before: Any, now: Any, name: str = "") -> tuple[str, str, str] | None:

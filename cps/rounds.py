@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cps.journal import settle
 from cps.labelling import Labelling, Tell, label_cases
 from cps.round_report import write_report
 from cps.round_state import RoundsState
+from networks.locks import locked
+from reference_module.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 
 
@@ -32,10 +35,13 @@ class Task:
 
     round: int
     member: int
-    pseudo: Mapping[str, Path]
+    pseudo: Mapping[str, PseudoLabel]
     folder: Path
     before: Path | None
 
+
+LOCK = "rounds.lock"
+"""In the folder: held by the process that is at the rounds."""
 
 TrainMember = Callable[[Task], Path]
 """Trains a member and returns its weights; called once more for the same task if it was killed."""
@@ -49,7 +55,8 @@ class RoundSettings:
     """How many rounds of how many members.
 
     Attributes:
-        members: trained in each round, each with its own seed. Odd is better: two members tie wherever they differ.
+        members: trained in each round, each with its own seed. Three or more are better: where two differ, nobody
+            outvotes either, and the first one's label is taken (`cps.uncertainty`).
         rounds: the most rounds. The last one trains on all that was accepted and labels nothing.
         last_members: members of the last round, whose agreement nobody needs; None: as many as in the others.
         minimum_gain: by how much the mean validation score has to exceed the best of the rounds before.
@@ -79,7 +86,7 @@ class Cases:
     Attributes:
         labelled: names of the cases with labels.
         unlabelled: image of each case without, by name.
-        structures: names by label number: what pseudo-labels speak for, all of them.
+        structures: names by label number: what a pseudo-label can speak for.
     """
 
     labelled: Sequence[str]
@@ -106,20 +113,22 @@ def run_rounds(
         origin: what else must be the same for the rounds to go on, such as the training's settings; plain values.
 
     Raises:
-        InputError: no case of one kind, or rounds in `folder` that were begun with something else.
+        InputError: no case of one kind, rounds in `folder` that were begun with something else, or another process
+            that is at them.
     """
     _check(cases, folder)
-    state = RoundsState(folder)
-    state.begin(_about(cases, settings, labelling, origin or {}))
-    number = max(state.rounds, default=1)
-    while state.ended is None:
-        reason = _round(state, number, settings, labelling, train_member, validate)
-        if reason is not None:
-            labelling.tell(f"round {number}: {reason}")
-            state.end(reason)
+    with locked(folder, name=LOCK, wait=False):
+        state = RoundsState(folder)
+        state.begin(_about(cases, settings, labelling, origin or {}))
+        number = max(state.rounds, default=1)
+        while state.ended is None:
+            reason = _round(state, number, settings, labelling, train_member, validate)
+            if reason is not None:
+                labelling.tell(f"round {number}: {reason}")
+                state.end(reason)
+            write_report(state)
+            number += 1
         write_report(state)
-        number += 1
-    write_report(state)
     return state
 
 
@@ -132,8 +141,11 @@ def label_once(
 ) -> RoundsState:
     """Label and select cases by members that are trained already: one round without training, in `folder`.
 
+    Started again with another rule, it judges anew what is scored already.
+
     Raises:
-        InputError: fewer than two members, or labelling in `folder` that was begun with something else.
+        InputError: fewer than two members, labelling in `folder` that was begun with something else, or another
+            process that is at it.
     """
     if len(weights) < 2:
         raise InputError(
@@ -142,16 +154,17 @@ def label_once(
             expected="the weights of two or more that were trained apart: their agreement is the score",
             fix="train another with its own seed",
         )
-    state = RoundsState(folder)
     origin = {"weights": [identity(path) for path in weights]}
-    state.begin(_about(Cases((), unlabelled, structures), None, labelling, origin))
-    for member, path in enumerate(weights, start=1):
-        if 1 not in state.rounds or member not in state.rounds[1].members:
-            state.trained(1, member, path.resolve())
-    if state.ended is None:
-        label_cases(state, 1, labelling)
-        state.end("labelled by the members that were given")
-    write_report(state)
+    with locked(folder, name=LOCK, wait=False):
+        state = RoundsState(folder)
+        state.begin(_about(Cases((), unlabelled, structures), None, labelling, origin), judge_anew=True)
+        for member, path in enumerate(weights, start=1):
+            if 1 not in state.rounds or member not in state.rounds[1].members:
+                state.trained(1, member, path.resolve())
+        if state.ended is None:
+            label_cases(state, 1, labelling)
+            state.end("labelled by the members that were given")
+        write_report(state)
     return state
 
 
@@ -166,7 +179,7 @@ def _round(
     """Train, validate, label and select. Returns why the rounds end here, None if they go on."""
     labels = number < settings.rounds and bool(state.remaining(number))
     for member in range(1, settings.members_of(labels) + 1):
-        _train(state, number, member, labelling.tell, train_member, validate)
+        train_one(state, number, member, labelling.tell, train_member, validate)
     write_report(state)
     if reason := _no_gain(state, number, settings):
         return reason
@@ -176,10 +189,10 @@ def _round(
     return None if state.rounds[number].accepted else "no case was added"
 
 
-def _train(
+def train_one(
     state: RoundsState, number: int, member: int, tell: Tell, train_member: TrainMember, validate: Validate
 ) -> None:
-    """Train and validate one member, as far as that is not done."""
+    """Train and validate one member of a round, as far as that is not done."""
     if number not in state.rounds or member not in state.rounds[number].members:
         earlier = state.rounds[number - 1].members.get(member) if number > 1 else None
         task = Task(
@@ -189,7 +202,9 @@ def _train(
             state.training_folder(number, member),
             None if earlier is None else earlier.weights,
         )
-        state.trained(number, member, train_member(task))
+        weights = train_member(task)
+        settle(weights, state.folder)
+        state.trained(number, member, weights)
         tell(f"round {number}, member {member}: trained with {len(task.pseudo)} pseudo-labelled cases")
     one = state.rounds[number].members[member]
     if not one.validated:

@@ -35,11 +35,20 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of one case: whether it is trained on, its score, and why, in words."""
+    """What a rule says of one case.
+
+    Attributes:
+        accepted: whether it is trained on.
+        score: by which it was judged.
+        reason: why, in words.
+        structures: names of those that its pseudo-label speaks for; of the others nothing is known, neither where they
+            are nor that they are not. None: all of the table.
+    """
 
     accepted: bool
     score: float
     reason: str
+    structures: tuple[str, ...] | None = None
 
 
 class SelectionRule(Protocol):
@@ -51,12 +60,15 @@ class SelectionRule(Protocol):
 
 @dataclass(frozen=True)
 class AgreementRule:
-    """The paper's rule: the mean Dice of members and aggregate, over structures and members, exceeds a threshold.
+    """The paper's rule: the mean agreement (`cps.uncertainty`), over structures and members, exceeds a threshold.
+
+    An accepted pseudo-label speaks for the structures that it shows, and of those for the ones below. That it does not
+    show a structure teaches nothing: the members may all have missed it.
 
     Attributes:
         threshold: the mean that must be exceeded (systems 1.7).
-        lowest: the mean that each single structure must reach; 0 leaves the paper's rule as it is. Of thirteen
-            structures, twelve in perfect agreement make .92 whatever the thirteenth is.
+        lowest: the mean agreement on a structure from which on the pseudo-label speaks for it. Of thirteen structures,
+            twelve in perfect agreement make .92 whatever the thirteenth is; it need not be taught.
     """
 
     threshold: float = 0.9
@@ -80,6 +92,11 @@ class AgreementRule:
         if score <= self.threshold:
             reason = f"mean {score:.3f} does not exceed {self.threshold:g}; lowest: {worst} {structures[worst]:.3f}"
             return Verdict(False, score, reason)
-        if structures[worst] < self.lowest:
-            return Verdict(False, score, f"{worst} {structures[worst]:.3f} is below {self.lowest:g}")
-        return Verdict(True, score, f"mean {score:.3f} exceeds {self.threshold:g}")
+        shown = {name: value for name, value in structures.items() if case.voxels[name]}
+        spoken_for = tuple(name for name, value in shown.items() if value >= self.lowest)
+        if not spoken_for:
+            return Verdict(False, score, f"no structure in the pseudo-label reaches {self.lowest:g}")
+        reason = f"mean {score:.3f} exceeds {self.threshold:g}"
+        if left_out := [f"{name} {value:.3f}" for name, value in shown.items() if value < self.lowest]:
+            reason += f"; left out, below {self.lowest:g}: {', '.join(left_out)}"
+        return Verdict(True, score, reason, spoken_for)

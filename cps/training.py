@@ -18,16 +18,19 @@ from torch.utils.data import IterableDataset
 
 from cps.cross_supervision import Consistency, box_for, cross_loss, hard_labels, mixed
 from cps.streams import Batch, TwoStreams
-from networks.configurations import read_config, with_overrides
-from networks.runs import check_run_folder
+from networks.configurations import check_values, read_config, settings_of, with_overrides
+from networks.runs import check_run_folder, counted
 from reference_module.labelled_stream import part_of
 from reference_module.learner import ReferenceTraining
+from reference_module.made_with import made_with
 from reference_module.pair import Pair
+from reference_module.pseudo_label import PseudoLabel
 from reference_module.slice_streams import SliceStream
-from reference_module.training import labelled_stream, new_pair, run
+from reference_module.training import check_checkpoint, labelled_stream, new_pair, run
 from reference_module.training_cases import TrainingCases, open_cases
-from reference_module.training_settings import TrainingSettings, read_sections
-from volumes.datasets import DataSet
+from reference_module.training_settings import TrainingSettings, check_name, read_sections
+from reference_module.training_settings import read_whole as read_reference
+from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
 
 _UNLABELLED = 2_000_003  # added to the seed: the two streams do not draw in step
@@ -48,11 +51,26 @@ class CrossSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.unlabelled_batch_size < 1:
-            found = str(self.unlabelled_batch_size)
-            raise InputError(
-                "training.unlabelled_batch_size", found=found, expected="1 or more", fix="correct the setting"
-            )
+        check_values(self, "training", ("unlabelled_batch_size", self.unlabelled_batch_size >= 1, "1 or more"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The sections that a cps configuration has; `reference` names the configuration of its network and input.
+
+    Args:
+        input: entries that replace those of the reference's.
+        rounds: for `keyslice train rounds`.
+    """
+
+    name: str
+    reference: str
+    training: Mapping[str, Any]
+    input: Mapping[str, Any] | None = None
+    rounds: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
 
 class CrossTraining(ReferenceTraining):
@@ -129,7 +147,7 @@ def train(
     resume: bool = True,
     overrides: Mapping[str, Any] | None = None,
     start_from: str | Path | None = None,
-    pseudo: Mapping[str, str | Path] | None = None,
+    pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
@@ -147,19 +165,25 @@ def train(
     Raises:
         InputError: data or configuration that cannot be trained on, or a run in the way.
     """
-    whole = _with_reference(read_config("cps", config), config)
+    whole = read_whole(config)
     settings, inputs = read_sections(whole, CrossSettings, overrides, str(config))
-    out = Path(out)
-    checkpoint = check_run_folder(out, resume)
-    cases = open_cases(
-        data,
-        cache=Path(cache or out / "cases"),
-        pixel=inputs.pixel,
-        pseudo=pseudo,
-        with_unlabelled=True,
-        validate_on=settings.validation_cases if settings.validate_every else -1,
-    )
-    module = CrossTraining(new_pair(whole, cases, settings.seed, start_from), settings, cases, inputs.windows)
+    out, dataset = Path(out), data if isinstance(data, DataSet) else read_dataset(data)
+    record = made_with(whole, settings, inputs, dataset, start_from=start_from, pseudo=pseudo, with_unlabelled=True)
+    checkpoint = check_run_folder(out, resume, record)
+    pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
+    check_checkpoint(pair, checkpoint)
+    with counted("preparing volumes", progress) as told:
+        cases = open_cases(
+            dataset,
+            cache=Path(cache or out / "cases"),
+            pixel=inputs.pixel,
+            pseudo=pseudo,
+            with_unlabelled=True,
+            validate_on=settings.validation_cases if settings.validate_every else -1,
+            workers=settings.workers,
+            progress=told,
+        )
+    module = CrossTraining(pair, settings, cases, inputs.windows)
 
     def stream(start: int, rank: int, ranks: int) -> IterableDataset:
         unlabelled = SliceStream(
@@ -173,19 +197,16 @@ def train(
         )
         return TwoStreams(labelled_stream(cases, settings, 0, rank, ranks), unlabelled, start)
 
-    name = str(whole.name)
-    return run(module, stream, inputs, name=name, out=out, device=device, checkpoint=checkpoint, progress=progress)
+    return run(module, stream, inputs, record, out=out, device=device, checkpoint=checkpoint, progress=progress)
 
 
-def _with_reference(own: DictConfig, config: str | Path) -> DictConfig:
-    """The configuration with the network and input of the reference configuration that it names."""
-    reference = own.get("reference")
-    if not isinstance(reference, str):
-        raise InputError(
-            f"{config}: reference",
-            found="nothing" if reference is None else str(reference),
-            expected="the name or path of a reference configuration",
-            fix="add it, such as reference: small",
-        )
-    taken = read_config("reference", reference)
-    return with_overrides(own, {"network": taken.get("network"), "input": taken.get("input")})
+def read_whole(config: str | Path) -> DictConfig:
+    """A cps configuration with the network of the reference configuration that it names, and its input.
+
+    Raises:
+        InputError: no such configuration, a section that is missing or unknown, in it or in its reference.
+    """
+    own = read_config("cps", config)
+    sections = settings_of(own, Configuration, str(config))
+    taken = read_reference(sections.reference)
+    return with_overrides(own, {"network": taken.network, "input": with_overrides(taken.input, sections.input)})

@@ -21,12 +21,12 @@ _VALUES = 256  # of a uint8
 def aggregate(members: Sequence[Labels]) -> Labels:
     """The label that most members give each voxel.
 
-    Ties, always between two members and at voxels where three members say three things, go to the label with the
-    fewest voxels in all members together, then to the lower number. So the result does not depend on the members'
-    order, background wins no tie, and a small structure is not lost to a large neighbour.
+    Ties, as always where two members differ and where three say three things, go to the label of the earliest of the
+    members that are in it. So they favour no label: were background always to lose, two members would make their
+    union, which is larger than either, and were it always to win, their intersection.
 
     Args:
-        members: uint8 `(D, H, W)` each, all of one shape, at least one.
+        members: uint8 `(D, H, W)` each, all of one shape, at least one, in the order of their numbers.
 
     Returns:
         uint8 `(D, H, W)`, a new array.
@@ -35,19 +35,26 @@ def aggregate(members: Sequence[Labels]) -> Labels:
         ValueError: no member, or shapes that differ.
     """
     _check(members)
-    rarest_first = _rarest_first(members)
-    rank = np.zeros(_VALUES, dtype=np.intp)
-    rank[rarest_first] = np.arange(len(rarest_first))
     result = members[0].copy()
     for z in range(len(result)):  # by slices, so that the votes stay small
         votes = np.stack([member[z] for member in members])  # M x H x W
         disputed = (votes != votes[0]).any(0)
-        said = rank[votes[:, disputed]]  # M x P
-        counts = np.zeros((len(rarest_first), said.shape[1]), dtype=np.uint16)
-        for one in said:
-            counts[one, np.arange(len(one))] += 1
-        result[z][disputed] = rarest_first[counts.argmax(0)]  # argmax: the first, so the rarest, of equals
+        said = votes[:, disputed]  # M x P
+        counts = np.stack([(said == one).sum(0) for one in said])  # M x P: how many say the same as each
+        earliest = counts.argmax(0)  # the first of equals
+        result[z][disputed] = np.take_along_axis(said, earliest[None], axis=0)[0]
     return result
+
+
+def agreement(members: Sequence[Labels], aggregated: Labels) -> dict[int, tuple[float, ...]]:
+    """How far each member agrees with the others, for every structure that a member or the aggregate contains.
+
+    With three or more members that is Dice with their aggregate, as in `member_scores`. The aggregate of two is the
+    first of them, with which it would agree perfectly: both have their Dice with each other.
+    """
+    if len(members) == 2:
+        return {label: values * 2 for label, values in member_scores(members[1:], members[0]).items()}
+    return member_scores(members, aggregated)
 
 
 def member_scores(members: Sequence[Labels], aggregated: Labels) -> dict[int, tuple[float, ...]]:
@@ -92,13 +99,6 @@ def _common(first: Labels, second: Labels) -> NDArray[np.int64]:
     for one, other in zip(first, second, strict=True):
         counts += np.bincount(one[one == other], minlength=_VALUES)
     return counts
-
-
-def _rarest_first(members: Sequence[Labels]) -> NDArray[np.uint8]:
-    """The values that occur, background included, by rising number of voxels, then by value."""
-    counts = sum((voxel_counts(member) for member in members), start=np.zeros(_VALUES, dtype=np.int64))
-    order = np.argsort(counts, kind="stable")
-    return order[counts[order] > 0].astype(np.uint8)
 
 
 def _check(arrays: Sequence[Labels]) -> None:

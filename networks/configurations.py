@@ -64,12 +64,40 @@ def read_config(folder: str, name_or_path: str | Path) -> DictConfig:
 
 
 def with_overrides(section: DictConfig | Mapping[str, Any] | None, overrides: Mapping[str, Any] | None) -> DictConfig:
-    """A section with some of its entries replaced; sections within it keep what is not replaced."""
+    """A section with some of its entries replaced; sections within it keep what is not replaced.
+
+    Raises:
+        InputError: no section, or entries that cannot be put into it.
+    """
+    for one in (section, overrides):
+        if one is not None and not isinstance(one, Mapping):
+            raise _wrong("a section of the configuration", _content(one), "settings, by name")
     # A section that is one already must not be made anew: it would no longer see the other sections that it refers to.
     before = section if isinstance(section, DictConfig) else OmegaConf.create(dict(section or {}))
-    merged = OmegaConf.merge(before, OmegaConf.create(dict(overrides or {})))
+    try:
+        merged = OmegaConf.merge(before, OmegaConf.create(dict(overrides or {})))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise InputError(
+            "the settings to replace",
+            found=f"some that do not fit into the configuration ({error})",
+            expected="values for values, sections for sections",
+            fix="correct them",
+        ) from error
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def check_values(settings: object, where: str, *rules: tuple[str, bool, str]) -> None:
+    """Raise InputError at the first field of `settings` that is out of its range.
+
+    Args:
+        where: what the settings are called in the error.
+        rules: for each field its name, whether its value will do, and what is expected.
+    """
+    for name, fits, expected in rules:
+        if not fits:
+            value = str(getattr(settings, name))
+            raise InputError(f"{where}.{name}", found=value, expected=expected, fix="correct the setting")
 
 
 def settings_of(section: DictConfig | Mapping[str, Any] | None, kind: type[T], where: str) -> T:
@@ -133,11 +161,15 @@ def _plain(section: DictConfig | Mapping[str, Any] | None, where: str) -> dict[A
     return dict(content)
 
 
+def _content(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def _converted(value: Any, hint: Any, where: str) -> Any:
     """`value` as the type `hint`; InputError if it is of another."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        return _content(value)
     if origin in (Union, types.UnionType):
         return _one_of(value, arguments, hint, where)
     if origin is Literal:
@@ -223,7 +255,7 @@ def _called(hint: Any) -> str:
     if origin in (tuple, list, Sequence, Collection):
         return f"a list, each {_called(arguments[0])}"
     if origin in (Mapping, dict):
-        return f"a section, each entry {_called(arguments[1])}"
+        return "a section with settings" if arguments[1] is Any else f"a section, each entry {_called(arguments[1])}"
     return _NAMES.get(hint, "a section with settings" if is_dataclass(hint) else str(getattr(hint, "__name__", hint)))
 
 

@@ -1,44 +1,100 @@
 """Training runs: what all of them share. Lightning does devices, precision, several GPUs and nodes.
 
-A run lives in one folder: `checkpoints/`, `csv/` and `tensorboard/` logs, and at the end its weights. Started again on
-the same folder it goes on from the newest checkpoint that is whole.
+A run lives in one folder: `checkpoints/`, `csv/` and `tensorboard/` logs, `run.json` that says what it is made with
+(`networks.run_record`), and at the end its weights. Started again on the same folder it goes on from the newest
+checkpoint that is whole.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from networks.run_record import check_record
 from volumes.errors import InputError
 
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
-def check_run_folder(out: Path, resume: bool) -> Path | None:
+
+def first_process() -> bool:
+    """Whether this process is the only one of a run, or the first: with several GPUs each runs the whole command."""
+    return not any(os.environ.get(name, "0") not in ("", "0") for name in _RANKS)
+
+
+def check_run_folder(out: Path, resume: bool, made_with: Mapping[str, Any]) -> Path | None:
     """The newest checkpoint of the run in `out`, or None for a new run.
 
+    Args:
+        made_with: what the run is made with, see `run_record`.
+
     Raises:
-        InputError: there is a run, and `resume` is False.
+        InputError: there is a run, and `resume` is False, or it was made with something else, or none of its
+            checkpoints can be read.
     """
     checkpoint = newest_checkpoint(out / "checkpoints")
     if checkpoint is not None and not resume:
         raise InputError(out, found="a run", expected="an empty folder", fix="choose another --out, or go on with it")
+    if checkpoint is not None:
+        check_record(out, made_with)
     return checkpoint
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run that can be read, or None."""
-    for path in sorted(folder.glob("*.ckpt"), reverse=True):
-        try:
-            torch.load(path, map_location="meta", weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
-            continue  # cut off while it was written
-        return path
+    """The newest checkpoint of a run that can be read, or None for a run without any; says which it passes over.
+
+    Raises:
+        InputError: there are checkpoints, and none of them can be read.
+    """
+    paths = sorted(folder.glob("*.ckpt"), reverse=True)
+    for number, path in enumerate(paths):
+        if _is_whole(path):
+            if number and first_process():
+                passed = ", ".join(one.name for one in paths[:number])
+                print(f"{folder}: {passed} cannot be read; going on from {path.name}", file=sys.stderr)
+            return path
+    if paths:
+        raise InputError(
+            folder,
+            found=f"{len(paths)} checkpoints, none of which can be read",
+            expected="a whole one to go on from",
+            fix="choose another --out, or delete the folder to begin anew",
+        )
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        content = torch.load(checkpoint, map_location="meta", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, UnpicklingError):
+        return False  # damaged, or code
+    return isinstance(content, dict) and "state_dict" in content
+
+
+@contextmanager
+def counted(name: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar that is told (done, total), beside that of the steps; None where it is not to be shown."""
+    if not show or not first_process():
+        yield None
+        return
+    with Tqdm(desc=name, file=sys.stderr) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield told
 
 
 def make_trainer(
@@ -79,6 +135,7 @@ def make_trainer(
         save_top_k=2,
         monitor="step",
         mode="max",
+        enable_version_counter=False,  # a damaged one that the run has passed over is written again
     )
     callbacks: list[Callback] = [keep, *more.pop("callbacks", ())]
     if progress:
@@ -94,11 +151,26 @@ def make_trainer(
         log_every_n_steps=log_every,
         logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
         callbacks=callbacks,
+        plugins=[_WholeCheckpoints(), *more.pop("plugins", ())],
         enable_progress_bar=progress,
         enable_model_summary=False,
         use_distributed_sampler=False,  # our streams split themselves by rank
         **more,
     )
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's own are copied into place where /tmp is another disk, and so may be cut off."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
 
 
 class _StepsBar(TQDMProgressBar):

@@ -7,7 +7,7 @@ folder it goes on from the newest checkpoint that is whole, with the samples it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from networks.configurations import read_config, settings_of, with_overrides
+from networks.configurations import check_values, read_config, settings_of, with_overrides
+from networks.run_record import digest_of, keep_record
 from networks.runs import check_run_folder, make_trainer
 from networks.weights import save_weights
 from propagation_module.checkpoints import FOLDER, PropagationSettings, build_network, load_state
 from propagation_module.losses import bootstrapped_cross_entropy, cross_entropy, lovasz_hinge, soft_dice
 from propagation_module.rollout import rollout
-from propagation_module.training_data import NNUNET_RAW, Pool, SampleStream, Source, load_pools, loader
+from propagation_module.training_data import NNUNET_RAW, Pool, SampleStream, Source, load_pools, loader, made_with
 from propagation_module.triplets import SampleSettings
+from volumes.errors import InputError
+
+OF_NO_CONSEQUENCE = ("workers", "checkpoint_every", "log_every")
+"""Settings that may change while a run is under way: the weights do not depend on them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,14 @@ class Losses:
     lovasz: float = 0.0
     dice: float = 0.0
     presence: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = asdict(self)
+        check_values(self, "training.losses", *((name, one >= 0, "0 or more") for name, one in weights.items()))
+        if not any(weights.values()):
+            raise InputError(
+                "training.losses", found="0 for all", expected=f"one of {', '.join(weights)}", fix="give one a weight"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class TrainingSettings:
     weight_decay: float
     schedule: Literal["halve", "one_cycle"]
     gradient_clip: float
-    precision: str
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     averaging: float
     augmentation: float
     checkpoint_every: int
@@ -68,6 +81,25 @@ class TrainingSettings:
     samples: SampleSettings
     data: tuple[Source, ...] = ()
     nodes: int = 1
+
+    def __post_init__(self) -> None:
+        check_values(
+            self,
+            "training",
+            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
+            ("steps", self.steps >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("workers", self.workers >= 0, "0 or more"),
+            ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
+            ("augmentation", self.augmentation >= 0, "0 or more"),
+            ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
+            ("log_every", self.log_every >= 1, "1 or more"),
+            ("curriculum", bool(self.curriculum), "one longest jump, or more"),
+            ("nodes", self.nodes >= 1, "1 or more"),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,9 +150,10 @@ class PropagationTraining(L.LightningModule):
         self.log("overlap", _mean_dice(logits.detach() > 0, targets > 0.5), prog_bar=True)
         return loss
 
-    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
-        # Called before each backward pass, so after the optimiser's step of the batch before.
-        if self.average is not None and self.global_step > 0:
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        # Here and in no later hook: the checkpoint of a step holds the average with that step in it.
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
             self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> Any:
@@ -189,7 +222,8 @@ def train(
 
     Args:
         data: folder that the configuration's data paths start from, or a data set in nnU-Net raw layout.
-        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused.
+        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused. A run of
+            other data, settings or start weights is refused in any case.
         device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
         start_from: weights to begin with instead of random ones, for a new run.
         overrides: entries of the `training` section to replace.
@@ -204,13 +238,20 @@ def train(
     whole = settings_of(section, Configuration, str(config))
     settings = whole.training
     out, data = Path(out), Path(data)
-    checkpoint = check_run_folder(out, resume)
-    torch.manual_seed(settings.seed)
     sources = [NNUNET_RAW] if (data / "imagesTr").is_dir() else settings.data
-    pools = load_pools(data, sources, out / "regions", settings.seed)
+    record = {
+        "name": whole.name,
+        "network": whole.network,
+        "training": {name: one for name, one in asdict(settings).items() if name not in OF_NO_CONSEQUENCE},
+        "files": made_with(data, sources),
+        "start_from": digest_of(start_from),
+    }
+    checkpoint = check_run_folder(out, resume, record)
+    torch.manual_seed(settings.seed)
     network = build_network({"network": whole.network})
     if start_from is not None:
         load_state(network, start_from)
+    pools = load_pools(data, sources, out / "regions", settings.seed)
     module = PropagationTraining(network.to(memory_format=torch.channels_last), settings)
     trainer = make_trainer(
         out,
@@ -223,6 +264,8 @@ def train(
         progress=progress,
         nodes=settings.nodes,
     )
+    if checkpoint is None:
+        keep_record(out, record)
     trainer.fit(module, SampleModule(pools, settings), ckpt_path=checkpoint, weights_only=True)
     weights = out / f"{whole.name}.safetensors"
     if trainer.is_global_zero:

@@ -22,6 +22,7 @@ from propagation_module.augmentation import Augmenter
 from propagation_module.regions import grow_regions
 from propagation_module.triplets import Case, SampleSettings, Structure, draw_sample
 from volumes.errors import InputError
+from volumes.fingerprints import fingerprint
 from volumes.formats import case_name, read_label_map, read_volume
 from volumes.image_files import suffix_of
 
@@ -74,20 +75,13 @@ def load_pools(root: Path, sources: Sequence[Source], cache: Path, seed: int) ->
     """
     pools = []
     for source in sources:
-        paths = [p for p in sorted(root.glob(source.images)) if not _excluded(training_name(p), source)]
-        if not paths:
-            raise InputError(
-                root / source.images,
-                found="no file",
-                expected="volumes to train on",
-                fix="point --data at the folder that the configuration's training.data paths start from",
-            )
+        paths = volumes_of(root, source)
         labelled, grown = [], []
         for path in paths:
             volume = read_volume(path)
             name = training_name(path)
             if source.labels is not None and source.weight > 0:
-                label_path = root / source.labels.format(case=name, suffix=suffix_of(path))
+                label_path = labels_of(root, source, path)
                 labels = read_label_map(label_path, like=volume).array
                 labelled.append(Case(name, volume.array, labels, volume.spacing))
             if source.regions > 0:
@@ -99,6 +93,45 @@ def load_pools(root: Path, sources: Sequence[Source], cache: Path, seed: int) ->
             if any(c.structures for c in cases)
         ]
     return pools
+
+
+def volumes_of(root: Path, source: Source) -> list[Path]:
+    """The images of a source below `root`, sorted.
+
+    Raises:
+        InputError: it matches no file.
+    """
+    paths = [p for p in sorted(root.glob(source.images)) if not _excluded(training_name(p), source)]
+    if not paths:
+        raise InputError(
+            root / source.images,
+            found="no file",
+            expected="volumes to train on",
+            fix="point --data at the folder that the configuration's training.data paths start from",
+        )
+    return paths
+
+
+def labels_of(root: Path, source: Source, image: Path) -> Path:
+    """Where the labels of an image of a source that has labels are."""
+    assert source.labels is not None
+    return root / source.labels.format(case=training_name(image), suffix=suffix_of(image))
+
+
+def made_with(root: Path, sources: Sequence[Source]) -> dict[str, dict[str, str]]:
+    """The files of all sources below `root`, each with its `fingerprint`, for the record of a run.
+
+    Raises:
+        InputError: a source matches no file.
+    """
+    found = {}
+    for number, source in enumerate(sources):
+        images = volumes_of(root, source)
+        used = source.labels is not None and source.weight > 0
+        files = [*images, *(labels_of(root, source, image) for image in images if used)]
+        prints = {str(one.relative_to(root)): fingerprint(one) for one in files if one.is_file()}
+        found[f"source {number + 1}"] = prints
+    return found
 
 
 def _regions(

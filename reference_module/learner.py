@@ -69,9 +69,10 @@ class ReferenceTraining(L.LightningModule):
         self.log("overlap", _mean_overlap(found, batch["label"], batch["known"]), prog_bar=True)
         return torch.stack(losses).sum()
 
-    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
-        # Called before each backward pass, so after the optimiser's step of the batch before.
-        if self.average is not None and self.global_step > 0:
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        # Here and in no later hook: the checkpoint of a step holds the average with that step in it.
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
             self.average.update_parameters(self.pair)
 
     def configure_gradient_clipping(self, optimizer: Any, *limits: Any, **named: Any) -> None:

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from networks.configurations import check_values
+from volumes.errors import InputError
+
 _SMOOTH = 1.0  # pixels added to both sides of Dice: no division by zero where a class is nowhere
 
 
@@ -35,6 +38,19 @@ class LossSettings:
     cross_entropy: float = 1.0
     lovasz: float = 0.0
     smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = ("dice", "cross_entropy", "lovasz")
+        check_values(
+            self,
+            "training.losses",
+            *((name, getattr(self, name) >= 0, "0 or more") for name in weights),
+            ("smoothing", 0 <= self.smoothing < 1, "a share from 0 to less than 1"),
+        )
+        if not any(getattr(self, name) for name in weights):
+            raise InputError(
+                "training.losses", found="0 for all", expected=f"one of {', '.join(weights)}", fix="give one a weight"
+            )
 
 
 def supervised_loss(

@@ -4,8 +4,9 @@ A compressed volume has to be unpacked as a whole to get at one slice of it, and
 memory unpacked. So each is unpacked once into the cache, on the pixels that the networks see, as a plain array
 that the system maps into memory where it is read: what a run holds does not grow with the number of cases.
 
-Files are named by a digest of what they were made from and appear whole or not at all, so several processes may
-open one cache, and a run that was killed goes on with what is there. Images and labels are apart: a volume that
+Files are named by a digest of what they were made from. Each array has a `.json` beside it that is written when the
+array is whole and on the disk, so several processes may open one cache, and a run that was killed, with its machine or
+without, goes on with what is there. Images and labels are apart: a volume that
 gets its (pseudo-)labels later is not unpacked again.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,9 @@ def open_store(
     stored = []
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _mapping(workers) as mapped:
+        # Other processes take seconds to start: not for what is there already.
+        lacking = workers and sum(not _is_stored(case, cache, pixel) for case in cases)
+        with _mapping(min(workers, lacking)) as mapped:
             for case in mapped(make, cases):
                 stored.append(case)
                 if progress is not None:
@@ -154,7 +156,7 @@ def _stored(case: DataCase, table: LabelTable, cache: Path, pixel: float | None)
 
 def _image(case: DataCase, cache: Path, pixel: float | None) -> tuple[Path, dict[str, Any]]:
     """The stored CT and what is known about it."""
-    target = cache / f"{case.name}-{_digest(_identity(case.image), pixel)}.image.npy"
+    target = _image_file(case, cache, pixel)
     about = _read_about(target)
     if about is not None:
         return target, about
@@ -169,7 +171,7 @@ def _labels(
     case: DataCase, source: Path, image_file: Path, shape: tuple[int, int, int], geometry: Geometry
 ) -> tuple[Path, dict[int, NDArray[np.int64]]]:
     """The stored label map, and where each label occurs in it."""
-    target = image_file.with_name(f"{case.name}-{_digest(_identity(source), image_file.name)}.labels.npy")
+    target = _label_file(case, source, image_file)
     about = _read_about(target)
     if about is None:
         label_map = read_label_map(source)
@@ -184,6 +186,20 @@ def _labels(
         _write(target, planes, np.dtype("u1"), about)
     occurs = {int(label): np.asarray(where, np.int64) for label, where in about["slices_of"].items()}
     return target, {label: where for label, where in occurs.items() if len(where)}
+
+
+def _image_file(case: DataCase, cache: Path, pixel: float | None) -> Path:
+    return cache / f"{case.name}-{_digest(_identity(case.image), pixel)}.image.npy"
+
+
+def _label_file(case: DataCase, source: Path, image_file: Path) -> Path:
+    return image_file.with_name(f"{case.name}-{_digest(_identity(source), image_file.name)}.labels.npy")
+
+
+def _is_stored(case: DataCase, cache: Path, pixel: float | None) -> bool:
+    image = _image_file(case, cache, pixel)
+    files = [image] if case.label is None else [image, _label_file(case, case.label, image)]
+    return all(_read_about(file) is not None for file in files)
 
 
 def _geometry(about: Mapping[str, Any]) -> Geometry:
@@ -206,24 +222,33 @@ def _read_about(target: Path) -> dict[str, Any] | None:
     """What is known about a stored array; None if it is not there, or not whole."""
     try:
         about: dict[str, Any] = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
-        item = 2 if target.name.endswith(".image.npy") else 1
-        return about if target.stat().st_size > math.prod(about["shape"]) * item else None
-    except (OSError, ValueError):
+        return about if target.stat().st_size == about["bytes"] else None
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def _write(target: Path, planes: Iterable[NDArray], dtype: np.dtype, about: Mapping[str, Any]) -> None:
-    """Write slices as one array (D, h, w), and what is known about it beside it; the array appears last."""
+    """Write slices as one array (D, h, w), and then, when it is on the disk, what is known about it beside it."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(about), encoding="utf-8")
-        part.replace(target.with_suffix(".json"))
         # Not through a memory map: where the disk is full, writing to one ends the process.
         with part.open("wb") as stream:
             described = {"descr": dtype.str, "fortran_order": False, "shape": tuple(about["shape"])}
             np.lib.format.write_array_header_1_0(stream, described)
             for plane in planes:
                 stream.write(np.ascontiguousarray(plane, dtype).tobytes())
+            size = stream.tell()
+            _flush(stream)
         part.replace(target)
+        with part.open("wb") as stream:
+            stream.write(json.dumps({**about, "bytes": size}).encode())
+            _flush(stream)
+        part.replace(target.with_suffix(".json"))
     finally:
         part.unlink(missing_ok=True)
+
+
+def _flush(stream: IO[bytes]) -> None:
+    """Onto the disk: a name that is there after a power cut must not stand for blocks that are not."""
+    stream.flush()
+    os.fsync(stream.fileno())

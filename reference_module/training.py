@@ -1,9 +1,9 @@
 """Training a reference pair with labels: `keyslice train reference`.
 
 Each network of the pair learns by itself, both in one run, from the same slices. A run lives in one folder:
-`checkpoints/`, `csv/` and `tensorboard/` logs, `cases/` (the volumes as they are trained on), and at the end
-`<name>.safetensors`. Started again on the same folder it goes on from the newest checkpoint that is whole, and ends
-with the weights that it would have had.
+`checkpoints/`, `csv/` and `tensorboard/` logs, `cases/` (the volumes as they are trained on), `run.json` (what the run
+is made with), and at the end `<name>.safetensors`. Started again on the same folder it goes on from the newest
+checkpoint that is whole, and ends with the weights that it would have had.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, IterableDataset
 
-from networks.configurations import read_config
-from networks.runs import check_run_folder, make_trainer
+from networks.run_record import keep_record
+from networks.runs import check_run_folder, counted, make_trainer
 from networks.weights import load_exactly, what_does_not_fit
 from reference_module.labelled_stream import LabelledStream
 from reference_module.learner import ReferenceTraining
+from reference_module.made_with import made_with
 from reference_module.models import InputSettings, build_pair, load_pair, save_pair
 from reference_module.npz import load_npz
 from reference_module.pair import Pair
+from reference_module.pseudo_label import PseudoLabel
 from reference_module.training_cases import TrainingCases, open_cases
-from reference_module.training_settings import TrainingSettings, read_sections
+from reference_module.training_settings import TrainingSettings, read_sections, read_whole
 from reference_module.transunet import TransUNet
-from volumes.datasets import DataSet
+from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
+from volumes.labels import LabelTable
 
 Stream = Callable[[int, int, int], IterableDataset]
 """From the batch to begin with, the rank and the number of ranks to batches without end."""
@@ -66,7 +69,7 @@ def train(
     resume: bool = True,
     overrides: Mapping[str, Any] | None = None,
     start_from: str | Path | None = None,
-    pseudo: Mapping[str, str | Path] | None = None,
+    pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
@@ -74,7 +77,8 @@ def train(
 
     Args:
         data: folder of a data set in nnU-Net raw or FLARE22 layout, or the data set itself.
-        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused.
+        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused. A run of
+            other data, settings or start weights is refused in any case.
         device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
         overrides: entries of the `training` section to replace, and under `input` those of the `input` section.
         start_from: weights of the same pair to begin with instead of random ones, for a new run, or the public
@@ -88,25 +92,30 @@ def train(
     Raises:
         InputError: data or configuration that cannot be trained on, or a run in the way.
     """
-    whole = read_config("reference", config)
+    whole = read_whole(config)
     settings, inputs = read_sections(whole, TrainingSettings, overrides, str(config))
-    out = Path(out)
-    checkpoint = check_run_folder(out, resume)
-    cases = open_cases(
-        data,
-        cache=Path(cache or out / "cases"),
-        pixel=inputs.pixel,
-        pseudo=pseudo,
-        validate_on=settings.validation_cases if settings.validate_every else -1,
-    )
-    pair = new_pair(whole, cases, settings.seed, start_from)
+    out, dataset = Path(out), data if isinstance(data, DataSet) else read_dataset(data)
+    record = made_with(whole, settings, inputs, dataset, start_from=start_from, pseudo=pseudo)
+    # What is wrong with a start or a checkpoint is said before volumes are prepared, which may take hours.
+    checkpoint = check_run_folder(out, resume, record)
+    pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
+    check_checkpoint(pair, checkpoint)
+    with counted("preparing volumes", progress) as told:
+        cases = open_cases(
+            dataset,
+            cache=Path(cache or out / "cases"),
+            pixel=inputs.pixel,
+            pseudo=pseudo,
+            validate_on=settings.validation_cases if settings.validate_every else -1,
+            workers=settings.workers,
+            progress=told,
+        )
     module = ReferenceTraining(pair, settings, cases, inputs.windows)
 
     def stream(start: int, rank: int, ranks: int) -> IterableDataset:
         return labelled_stream(cases, settings, start, rank, ranks)
 
-    name = str(whole.name)
-    return run(module, stream, inputs, name=name, out=out, device=device, checkpoint=checkpoint, progress=progress)
+    return run(module, stream, inputs, record, out=out, device=device, checkpoint=checkpoint, progress=progress)
 
 
 def labelled_stream(
@@ -125,26 +134,40 @@ def labelled_stream(
     )
 
 
-def new_pair(whole: DictConfig, cases: TrainingCases, seed: int, start_from: str | Path | None) -> Pair:
-    """The configuration's pair for the cases' structures, random by `seed` or with the weights of `start_from`.
+def new_pair(
+    whole: DictConfig, table: LabelTable, inputs: InputSettings, seed: int, start_from: str | Path | None
+) -> Pair:
+    """The configuration's pair for the structures of `table`, random by `seed` or with the weights of `start_from`.
 
     A public `.npz` file (see `npz`) gives the TransUNet its encoder; the rest stays random then.
     """
     torch.manual_seed(seed)
-    pair = build_pair(whole, len(cases.table) + 1)
+    pair = build_pair(whole, len(table) + 1)
     if start_from is not None and Path(start_from).suffix == ".npz":
         load_npz(_transunet_of(pair, start_from), start_from)
     elif start_from is not None:
-        table = load_pair(start_from).table
-        if tuple(table.items()) != tuple(cases.table.items()) and table.names() != cases.table.names():
+        loaded = load_pair(start_from)
+        if tuple(loaded.table.items()) != tuple(table.items()) and loaded.table.names() != table.names():
             raise InputError(
                 start_from,
-                found=f"weights for {', '.join(table.names())}",
-                expected=f"those for {', '.join(cases.table.names())}",
+                found=f"weights for {', '.join(loaded.table.names())}",
+                expected=f"those for {', '.join(table.names())}",
                 fix="start from weights of the same structures, or from nothing",
+            )
+        if loaded.settings != inputs:
+            raise InputError(
+                start_from,
+                found=f"weights for {_described(loaded.settings)}",
+                expected=f"those for {_described(inputs)}",
+                fix="set input.pixel and input.windows as they were, or start from nothing",
             )
         load_exactly(pair, start_from)
     return pair
+
+
+def _described(inputs: InputSettings) -> str:
+    pixel = "the file's own pixels" if inputs.pixel is None else f"pixels of {inputs.pixel:g} mm"
+    return f"{pixel} and windows: {inputs.windows}"
 
 
 def _transunet_of(pair: Pair, path: str | Path) -> TransUNet:
@@ -163,17 +186,21 @@ def run(
     module: ReferenceTraining,
     stream: Stream,
     inputs: InputSettings,
+    record: Mapping[str, Any],
     *,
-    name: str,
     out: Path,
     device: str,
     checkpoint: Path | None,
     progress: bool,
 ) -> Path:
-    """Fit to the end and write `<name>.safetensors`; returns its path."""
-    settings = module.settings
-    if checkpoint is not None:
-        _check_checkpoint(module, checkpoint)
+    """Fit to the end and write `<name>.safetensors`; returns its path.
+
+    Args:
+        record: what the run is made with, see `made_with`; kept from before the first step on.
+    """
+    settings, name = module.settings, str(record["name"])
+    if checkpoint is None:
+        keep_record(out, record)
     validates = settings.validate_every if module.cases.validation else 0
     trainer = make_trainer(
         out,
@@ -205,10 +232,13 @@ def _precision(wanted: str, device: str) -> str:
     return "bf16-mixed" if wanted == "16-mixed" and on_cpu else wanted
 
 
-def _check_checkpoint(module: ReferenceTraining, checkpoint: Path) -> None:
-    """Raise InputError if the run in the folder is one of other networks or classes."""
+def check_checkpoint(pair: Pair, checkpoint: Path | None) -> None:
+    """Raise InputError if the tensors of a run's checkpoint are not those of its networks."""
+    if checkpoint is None:
+        return
     state = torch.load(checkpoint, map_location="meta", weights_only=True)["state_dict"]
-    if complaints := list(what_does_not_fit(state, module.state_dict())):
+    given = {name.removeprefix("pair."): one for name, one in state.items() if name.startswith("pair.")}
+    if complaints := list(what_does_not_fit(given, pair.state_dict())):
         raise InputError(
             checkpoint,
             found=f"a run of another pair: {'; '.join(complaints)}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reference_module.pseudo_label import PseudoLabel
 from reference_module.slices import StoredCase, open_store
 from reference_module.validation import chosen_cases
 from volumes.datasets import DataCase, DataSet, read_dataset
@@ -37,9 +38,11 @@ def open_cases(
     *,
     cache: Path,
     pixel: float | None,
-    pseudo: Mapping[str, str | Path] | None = None,
+    pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
     with_unlabelled: bool = False,
     validate_on: int = 0,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TrainingCases:
     """Read a data set and prepare its volumes, those with labels first, since most can be wrong with them.
 
@@ -47,9 +50,11 @@ def open_cases(
         data: a data set, or the folder of one.
         cache: where prepared volumes are kept; several runs may share it.
         pixel: see `open_store`.
-        pseudo: label map for each of some unlabelled cases, by the case's name.
+        pseudo: label map for each of some unlabelled cases, by the case's name; a plain path speaks for all structures.
         with_unlabelled: prepare the unlabelled cases too.
         validate_on: at most so many validation cases; 0: all, -1: none.
+        workers: processes that prepare volumes; with 0 or 1 this one does, which has nothing else to do meanwhile.
+        progress: called with cases done and cases in all.
 
     Raises:
         InputError: no labelled case, a structure that no labelled case has, pseudo-labels for a case that is not there
@@ -63,7 +68,7 @@ def open_cases(
             expected="at least one, and better ten",
             fix="add label maps, labelsTr/CASE.nii.gz for imagesTr/CASE_0000.nii.gz",
         )
-    joining, left = _joined(dataset, pseudo or {})
+    joining, left = _joined(dataset, {name: PseudoLabel.of(given) for name, given in (pseudo or {}).items()})
     if with_unlabelled and not dataset.unlabelled:
         raise InputError(
             dataset.folder,
@@ -72,24 +77,27 @@ def open_cases(
             fix="add them to imagesTr or imagesUn, or use keyslice train reference",
         )
 
-    def opened(cases: Sequence[DataCase]) -> list[StoredCase]:
-        return open_store(cases, dataset.table, cache, pixel) if cases else []
+    left = left if with_unlabelled else []
+    validation = chosen_cases(dataset.validation, validate_on) if validate_on >= 0 else []
+    groups: list[Sequence[DataCase]] = [dataset.training, joining, left, validation]
+    stored: list[list[StoredCase]] = []
+    for group in groups:
+        before, total = sum(map(len, stored)), sum(map(len, groups))
 
-    labelled, pseudo_labelled = opened(dataset.training), opened(joining)
-    _check_structures(dataset, [*labelled, *pseudo_labelled])
-    return TrainingCases(
-        dataset.table,
-        labelled,
-        pseudo_labelled,
-        opened(left) if with_unlabelled else [],
-        opened(chosen_cases(dataset.validation, validate_on)) if validate_on >= 0 else [],
-    )
+        def told(done: int, _: int, before: int = before, total: int = total) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        stored.append(open_store(group, dataset.table, cache, pixel, told, workers if workers > 1 else 0))
+        if len(stored) == 2:
+            _check_structures(dataset, [*stored[0], *stored[1]])
+    return TrainingCases(dataset.table, *stored)
 
 
-def _joined(dataset: DataSet, pseudo: Mapping[str, str | Path]) -> tuple[list[DataCase], list[DataCase]]:
+def _joined(dataset: DataSet, pseudo: Mapping[str, PseudoLabel]) -> tuple[list[DataCase], list[DataCase]]:
     """Unlabelled cases that get pseudo-labels, with them, and those that do not."""
     known = {case.name for case in dataset.unlabelled}
-    for name, path in pseudo.items():
+    for name, given in pseudo.items():
         if name not in known:
             raise InputError(
                 f"pseudo-labels of {name}",
@@ -97,10 +105,12 @@ def _joined(dataset: DataSet, pseudo: Mapping[str, str | Path]) -> tuple[list[Da
                 expected=f"one of the {len(known)} unlabelled cases of {dataset.folder}",
                 fix="take it out, or check the case's name",
             )
-        if not Path(path).is_file():
-            raise InputError(path, found="no such file", expected=f"pseudo-labels of {name}", fix="make them again")
+        if not given.path.is_file():
+            raise InputError(
+                given.path, found="no such file", expected=f"pseudo-labels of {name}", fix="make them again"
+            )
     joining = [
-        replace(case, label=Path(pseudo[case.name]), contoured=None)
+        replace(case, label=pseudo[case.name].path, contoured=pseudo[case.name].contoured)
         for case in dataset.unlabelled
         if case.name in pseudo
     ]

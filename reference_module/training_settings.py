@@ -1,18 +1,32 @@
-"""The `training` section of a reference configuration, read strictly."""
+"""A reference configuration, read strictly: which sections it has, its `training` and its `input`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig
 
-from networks.configurations import settings_of, with_overrides
+from networks.configurations import check_values, read_config, settings_of, with_overrides
 from reference_module.losses import LossSettings
 from reference_module.models import InputSettings
 from reference_module.slice_streams import SliceSettings
 from volumes.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The sections that a reference configuration has, all of them, and no others."""
+
+    name: str
+    network: Mapping[str, Any]
+    input: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +66,42 @@ class TrainingSettings:
     losses: LossSettings
 
     def __post_init__(self) -> None:
-        for name, fits, expected in (
+        check_values(
+            self,
+            "training",
+            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
             ("steps", self.steps >= 1, "1 or more"),
             ("batch_size", self.batch_size >= 1, "1 or more"),
             ("workers", self.workers >= 0, "0 or more"),
             ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("betas", all(0 <= one < 1 for one in self.betas), "two numbers from 0 to less than 1"),
+            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
             ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
             ("log_every", self.log_every >= 1, "1 or more"),
             ("validate_every", self.validate_every >= 0, "0 or more"),
             ("validation_cases", self.validation_cases >= 0, "0 or more"),
             ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
-        ):
-            if not fits:
-                value = str(getattr(self, name))
-                raise InputError(f"training.{name}", found=value, expected=expected, fix="correct the setting")
+            ("nodes", self.nodes >= 1, "1 or more"),
+        )
+
+
+def read_whole(name_or_path: str | Path) -> DictConfig:
+    """A reference configuration with all of its sections.
+
+    Raises:
+        InputError: no such configuration, a section that is missing or unknown.
+    """
+    whole = read_config("reference", name_or_path)
+    settings_of(whole, Configuration, str(name_or_path))
+    return whole
+
+
+def check_name(name: str) -> None:
+    """Raise InputError unless a configuration's name can be that of its weights' file."""
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise InputError("name", found=f"'{name}'", expected="a name for the weights' file", fix="correct the name")
 
 
 Settings = TypeVar("Settings", bound=TrainingSettings)
@@ -75,13 +110,18 @@ Settings = TypeVar("Settings", bound=TrainingSettings)
 def read_sections(
     whole: DictConfig, kind: type[Settings], overrides: Mapping[str, Any] | None, where: str
 ) -> tuple[Settings, InputSettings]:
-    """The `training` and `input` sections with what `overrides` replaces (`{"steps": 10, "input": {"pixel": 2}}`)."""
+    """The `training` and `input` sections with what `overrides` replaces (`{"steps": 10, "input": {"pixel": 2}}`).
+
+    Raises:
+        InputError: a setting that does not exist, is missing, or has a value that will not do.
+    """
     changes = dict(overrides or {})
     inputs = settings_of(
         with_overrides(whole.get("input"), changes.pop("input", None)), InputSettings, f"{where}: input"
     )
     section = with_overrides(whole.get("training"), changes)
-    if "windows" in (section.get("slices") or {}):
+    slices = section.get("slices")
+    if isinstance(slices, Mapping) and "windows" in slices:
         raise InputError(
             f"{where}: training.slices",
             found="windows",

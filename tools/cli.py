@@ -141,7 +141,7 @@ def pseudo_label(
     cts: Annotated[Path | None, path_option("--input", "-i", text="Folder of CT without labels.")] = None,
     weights: Annotated[list[Path] | None, path_option("--weights", text=MEMBERS)] = None,
     threshold: Annotated[float | None, typer.Option(help=THRESHOLD)] = None,
-    lowest: Annotated[float | None, typer.Option(help="Least Dice of each single structure (default 0).")] = None,
+    lowest: Annotated[float | None, typer.Option(help="Least Dice of a structure to label (default 0).")] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:

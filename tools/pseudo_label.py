@@ -134,9 +134,9 @@ def _label(job: Job) -> tuple[RoundsState, dict[str, str]]:
 
 def _common_table(weights: list[Path]) -> LabelTable:
     """The members' structures; raises InputError for members that know others than the first."""
-    from reference_module.models import load_pair
+    from reference_module.description import Description
 
-    tables = [load_pair(path).table for path in weights]
+    tables = [Description.read(path).table for path in weights]
     names = [{value: label.name for value, label in table.items()} for table in tables]
     for path, other in zip(weights, names, strict=True):
         if other != names[0]:

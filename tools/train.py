@@ -13,7 +13,9 @@ from tools.files import check_writable_folder, write_json
 from volumes.errors import InputError
 
 if TYPE_CHECKING:
-    from reference_module.training import TrainingSettings
+    from omegaconf import DictConfig
+
+    from reference_module.training_settings import TrainingSettings
     from volumes.datasets import DataSet
 
 FINDINGS_NAME = "dataset.json"
@@ -74,9 +76,10 @@ def train_reference_command(job: Job) -> int:
     Raises:
         InputError: data, configuration, device or folder that cannot be used.
     """
-    from reference_module.training import TrainingSettings, train
+    from reference_module.training import train
+    from reference_module.training_settings import TrainingSettings, read_whole
 
-    return _train_pair(job, "reference", TrainingSettings, train)
+    return _train_pair(job, read_whole, TrainingSettings, train)
 
 
 def train_cps_command(job: Job) -> int:
@@ -85,9 +88,9 @@ def train_cps_command(job: Job) -> int:
     Raises:
         InputError: data, configuration, device or folder that cannot be used.
     """
-    from cps.training import CrossSettings, train
+    from cps.training import CrossSettings, read_whole, train
 
-    return _train_pair(job, "cps", CrossSettings, train)
+    return _train_pair(job, read_whole, CrossSettings, train)
 
 
 def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
@@ -100,12 +103,13 @@ def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
         InputError: data, configuration, device or folder that cannot be used.
     """
     from cps.self_training import read_rounds_section, train_rounds
-    from cps.training import CrossSettings
+    from cps.training import CrossSettings, read_whole
 
     for path in start_from:
         _check_weights(path)
     overrides = _prepare(job)
-    _check_settings(job, "cps", CrossSettings, {name: value for name, value in overrides.items() if name != "rounds"})
+    training = {name: value for name, value in overrides.items() if name != "rounds"}
+    _check_settings(job, read_whole, CrossSettings, training)
     read_rounds_section(job.config, overrides)
     device = choose_device(job.device)  # one of them: Lightning would start a process for each
     state = train_rounds(
@@ -125,9 +129,11 @@ def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
     return 0
 
 
-def _train_pair(job: Job, folder: str, kind: type[TrainingSettings], train: Callable[..., Path]) -> int:
+def _train_pair(
+    job: Job, read_whole: Callable[[str], DictConfig], kind: type[TrainingSettings], train: Callable[..., Path]
+) -> int:
     overrides = _prepare(job)
-    _check_settings(job, folder, kind, overrides)
+    _check_settings(job, read_whole, kind, overrides)
     weights = train(
         job.config,
         data=_checked(job),
@@ -163,20 +169,27 @@ def _check_weights(path: Path) -> None:
         raise InputError(path, found="no such file", expected="weights", fix="check --start-from")
 
 
-def _check_settings(job: Job, folder: str, kind: type[TrainingSettings], overrides: Mapping[str, object]) -> None:
+def _check_settings(
+    job: Job, read_whole: Callable[[str], DictConfig], kind: type[TrainingSettings], overrides: Mapping[str, object]
+) -> None:
     """Before the look into the data set, which takes minutes for 2,000 cases: a typo shall not."""
-    from networks.configurations import read_config
-    from reference_module.training import read_sections
+    from reference_module.training_settings import read_sections
 
-    read_sections(read_config(folder, job.config), kind, overrides, job.config)
+    read_sections(read_whole(job.config), kind, overrides, job.config)
 
 
 def _checked(job: Job) -> DataSet:
-    """The data set, after a look into every file of it: what is wrong there is said before anything costly starts."""
+    """The data set, after a look into every file of it: what is wrong there is said before anything costly starts.
+
+    Of the processes that train together, which all run the whole command, the first alone looks.
+    """
+    from networks.runs import first_process
     from volumes.datasets import read_dataset
     from volumes.integrity import check_dataset
 
     dataset = read_dataset(job.data)
+    if not first_process():
+        return dataset
     with progress_bar("looking at the data", quiet=job.quiet) as progress:
         findings = check_dataset(dataset, progress)
     write_json(job.out / FINDINGS_NAME, findings.as_dict())
@@ -186,17 +199,30 @@ def _checked(job: Job) -> DataSet:
 
 
 def _done(job: Job, weights: Path) -> None:
-    if not job.quiet:
+    from networks.runs import first_process
+
+    if not job.quiet and first_process():
         print(weights)
 
 
 def _overrides(settings: list[str]) -> dict[str, object]:
+    import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     for setting in settings:
         key, equals, _ = setting.partition("=")
         if not key or not equals:
             raise InputError(f"--set {setting}", found="no key=value", expected="such as steps=2000", fix="add the '='")
+        try:
+            OmegaConf.from_dotlist([setting])
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, LookupError) as error:
+            raise InputError(
+                f"--set {setting}",
+                found="a value that is not YAML",
+                expected="such as steps=2000, or betas=[0.9,0.99]",
+                fix="close the brackets and quotes",
+            ) from error
     content = OmegaConf.to_container(OmegaConf.from_dotlist(settings))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

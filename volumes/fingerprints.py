@@ -53,6 +53,16 @@ def same_contents(paths: Iterable[Path]) -> list[list[Path]]:
     return groups
 
 
+def fingerprint(path: Path) -> str:
+    """What tells a file from another of the same name: its size, and the checksum of what is packed in it.
+
+    Of a gzip file that is known without unpacking it, and stays the same wherever it is copied; of any other file the
+    time of its last change stands for it.
+    """
+    trailer, state = _trailer(path), path.stat()
+    return f"{path.name} {state.st_size} {trailer.hex() if trailer is not None else state.st_mtime_ns}"
+
+
 def _trailer(path: Path) -> bytes | None:
     """The last bytes of a gzip file; None for any other."""
     with path.open("rb") as stream:

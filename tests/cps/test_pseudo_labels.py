@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +80,46 @@ def test_the_data_set_can_be_read_back_to_train_on(tmp_path: Path) -> None:
     assert case.contours(1) and case.contours(2)
 
 
+def test_what_a_pseudo_label_does_not_speak_for_is_left_out_and_unknown(tmp_path: Path) -> None:
+    from volumes.datasets import read_dataset
+    from volumes.integrity import check_dataset
+
+    cts = images(tmp_path / "cts", ".nii.gz", ".nii.gz")
+    state = labelled(tmp_path / "state", cts)
+    accepted = state.rounds[1].verdicts
+    assert accepted is not None
+    state.judged(1, {**accepted, "easy_2": replace(accepted["easy_2"], structures=("one",))})
+    out = tmp_path / "out"
+    export_pseudo_labels(state, out)
+    assert json.loads((out / "dataset.json").read_text())["partially_labelled"] is True
+    dataset = read_dataset(out)
+    first, second = dataset.training
+    assert first.contoured is None and second.contoured == {1}
+    assert first.label is not None and second.label is not None
+    whole, part = read_label_map(first.label), read_label_map(second.label)
+    assert whole.present() == (1, 2) and part.present() == (1,)
+    assert np.array_equal(part.array == 1, whole.array == 1) and part.geometry.same_grid(whole.geometry)
+    assert read_label_map(state.accepted()["easy_2"].path).present() == (1, 2), "another rule may speak for it again"
+    check_dataset(dataset)  # raises for structures that a case is said not to contour
+
+
+def test_labels_that_an_export_by_another_rule_has_left_are_refused(tmp_path: Path) -> None:
+    cts = images(tmp_path / "cts", ".nii.gz")
+    state = labelled(tmp_path / "state", cts)
+    (tmp_path / "out" / "labelsTr").mkdir(parents=True)
+    (tmp_path / "out" / "labelsTr" / "other.nii.gz").touch()
+    with pytest.raises(InputError, match="found other.nii.gz, which is not among the accepted"):
+        export_pseudo_labels(state, tmp_path / "out")
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
 def test_images_are_linked_and_labels_are_copied(tmp_path: Path) -> None:
     cts = images(tmp_path / "cts", ".nii.gz")
     state = labelled(tmp_path / "state", cts)
     out = tmp_path / "out"
     export_pseudo_labels(state, out)
     assert (out / "imagesTr" / "easy_1_0000.nii.gz").samefile(cts["easy_1"])
-    assert not (out / "labelsTr" / "easy_1.nii.gz").samefile(state.accepted()["easy_1"])
+    assert not (out / "labelsTr" / "easy_1.nii.gz").samefile(state.accepted()["easy_1"].path)
 
 
 def test_without_links_images_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

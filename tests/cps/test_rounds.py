@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,28 +14,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fake_rounds
-from fake_rounds import RULE, SETTINGS, Fakes, run
+from fake_rounds import SETTINGS, Fakes, calls_of, run, start
 
 from cps.round_state import RoundsState, read_rounds
-from cps.rounds import RoundSettings, label_once
+from cps.rounds import RoundSettings
 from cps.selection import AgreementRule
 from volumes.errors import InputError
 from volumes.formats import read_label_map
 
-PROGRAM = Path(fake_rounds.__file__)
-
-
-def calls_of(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def start(folder: Path, calls: Path, how: str) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, str(PROGRAM), str(folder), str(calls), how]
-    return subprocess.Popen(arguments, cwd=PROGRAM.parents[2], env={"PYTHONPATH": str(PROGRAM.parents[2])})
 
 
 def test_the_paper_s_cycle(tmp_path: Path) -> None:
@@ -58,8 +46,7 @@ def test_the_paper_s_cycle(tmp_path: Path) -> None:
 
 def test_pseudo_labels_are_the_aggregates_on_the_case_s_grid(tmp_path: Path) -> None:
     state = run(tmp_path / "rounds", Fakes(tmp_path / "calls"))
-    path = state.accepted()["easy_1"]
-    found = read_label_map(path)
+    found = read_label_map(state.accepted()["easy_1"].path)
     expected = fake_rounds.label_map("1", "easy_1", 0)
     assert found.geometry.same_grid(expected.geometry)
     assert np.array_equal(found.array, expected.array)
@@ -224,26 +211,7 @@ def test_the_folder_can_be_moved(tmp_path: Path) -> None:
     state = read_rounds(tmp_path / "elsewhere")
     best = state.best()
     assert best is not None and best.weights.is_file()
-    assert all(path.is_file() for path in state.accepted().values())
-
-
-def test_members_that_are_given_label_once(tmp_path: Path) -> None:
-    fakes = Fakes(tmp_path / "calls")
-    weights = fakes.trained(tmp_path)
-    images = {name: Path(f"{name}.nii.gz") for name in fake_rounds.NAMES}
-    labelling = fake_rounds.Labelling(fakes.open_member, RULE, lambda line: None)
-    for _ in range(2):  # the second time nothing is left to do
-        state = label_once(tmp_path / "out", images, {1: "one", 2: "two"}, weights, labelling)
-        assert list(state.accepted()) == ["easy_1", "easy_2"]
-        assert list(state.rounds[1].failed) == ["broken"]
-        assert state.ended is not None
-    calls = calls_of(fakes.calls)
-    assert len(calls) == len(set(calls))
-    weights[0].write_text("1 9 0")
-    with pytest.raises(InputError, match="origin.weights"):
-        label_once(tmp_path / "out", images, {1: "one", 2: "two"}, weights, labelling)
-    with pytest.raises(InputError, match="found 1 member"):
-        label_once(tmp_path / "other", images, {1: "one", 2: "two"}, weights[:1], labelling)
+    assert all(one.path.is_file() for one in state.accepted().values())
 
 
 def test_no_rounds_there(tmp_path: Path) -> None:

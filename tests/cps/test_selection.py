@@ -45,12 +45,25 @@ def test_a_structure_that_is_wholly_wrong_is_not_hidden_by_those_that_are_absent
     assert "lowest: pancreas" in verdict.reason
 
 
-def test_a_floor_for_each_structure() -> None:
+def test_a_structure_below_the_lowest_agreement_is_not_spoken_for() -> None:
     many = {f"s{n}": (1.0, 1.0) for n in range(12)} | {"wrong": (0.0, 0.1)}
-    assert AgreementRule(0.9).judge([case(**many)])[0].accepted
+    (verdict,) = AgreementRule(0.9).judge([case(**many)])
+    assert verdict.accepted and verdict.structures == tuple(many)
     (verdict,) = AgreementRule(0.9, lowest=0.5).judge([case(**many)])
-    assert not verdict.accepted
-    assert verdict.reason == "wrong 0.050 is below 0.5"
+    assert verdict.accepted and verdict.structures == tuple(f"s{n}" for n in range(12))
+    assert verdict.reason == "mean 0.927 exceeds 0.9; left out, below 0.5: wrong 0.050"
+
+
+def test_a_structure_that_the_pseudo_label_does_not_show_is_not_spoken_for() -> None:
+    """One member of three found it, so it is outvoted: whether it is there nobody knows."""
+    shown = CaseScores("A", {"liver": (1.0, 1.0, 1.0), "gland": (1.0, 1.0, 0.0)}, {"liver": 100, "gland": 0})
+    (verdict,) = AgreementRule(0.8).judge([shown])
+    assert verdict.accepted and verdict.structures == ("liver",)
+
+
+def test_a_case_without_a_structure_to_speak_for_is_rejected() -> None:
+    (verdict,) = AgreementRule(0.5, lowest=0.9).judge([case(liver=(0.8, 0.8))])
+    assert not verdict.accepted and verdict.reason == "no structure in the pseudo-label reaches 0.9"
 
 
 def test_a_case_without_any_structure_is_rejected() -> None:

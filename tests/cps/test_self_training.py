@@ -70,12 +70,10 @@ def make_data(folder: Path) -> Path:
 
 def make_config(folder: Path, **rounds: Any) -> Path:
     reference, config = folder / "tiny.yaml", folder / "tiny_cps.yaml"
-    reference.write_text(yaml.safe_dump({"name": "tiny", "network": NETWORK, "input": {"pixel": 2.0}}))
     training = {
         "seed": 3,
         "steps": STEPS,
         "batch_size": 2,
-        "unlabelled_batch_size": 2,
         "workers": 0,
         "learning_rate": 1e-3,
         "weight_decay": 0.0,
@@ -88,6 +86,9 @@ def make_config(folder: Path, **rounds: Any) -> Path:
         "slices": {"size": 32},
         "losses": {},
     }
+    whole = {"name": "tiny", "network": NETWORK, "input": {"pixel": 2.0}, "training": training}
+    reference.write_text(yaml.safe_dump(whole))
+    training = {**training, "unlabelled_batch_size": 2}
     content = {"name": "tiny_cps", "reference": str(reference), "training": training, "rounds": rounds}
     config.write_text(yaml.safe_dump(content))
     return config

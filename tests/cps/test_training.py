@@ -34,9 +34,9 @@ Write = Callable[..., Path]
 
 def _module(data: Path, cache: Path, reference: Path, config: Path, **consistency: Any) -> CrossTraining:
     whole = read_config("reference", reference)
-    settings, _ = read_sections(read_config("cps", config), CrossSettings, {"consistency": consistency}, "tiny")
+    settings, inputs = read_sections(read_config("cps", config), CrossSettings, {"consistency": consistency}, "tiny")
     cases = open_cases(data, cache=cache, pixel=None, with_unlabelled=True)
-    module = CrossTraining(new_pair(whole, cases, 0, None), settings, cases, "three")
+    module = CrossTraining(new_pair(whole, cases.table, inputs, 0, None), settings, cases, "three")
     module.log = module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
     return module
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_trained_on_is_refused(training_set: Path, tiny_cps: Writ
         attempt(consistency={"teacher": "nobody"})
     config = tiny_cps()
     config.write_text(config.read_text().replace("reference:", "referencee:"))
-    with pytest.raises(InputError, match="reference: found nothing"):
+    with pytest.raises(InputError, match="found the key referencee; .*did you mean 'reference'"):
         train(config, data=training_set, out=tmp_path / "out", device="cpu", progress=False)
 
 

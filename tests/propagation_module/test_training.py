@@ -41,6 +41,7 @@ TINY = {
     "averaging": 0.0,
     "samples": {"size": 32, "pixel": [1.8, 2.2]},
 }
+NO_LOSSES = dict.fromkeys(("bootstrapped", "cross_entropy", "lovasz", "dice", "presence"), 0.0)
 
 
 def _case(seed: int = 0) -> Case:
@@ -193,7 +194,7 @@ def _losses(run: Path) -> dict[int, float]:
     return losses
 
 
-def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train("small", data=data, out=tmp_path / "whole", device="cpu", overrides=TINY, progress=False)
 
     # The second run is killed by signal 9 as soon as a checkpoint is there, some steps before its end.
@@ -227,6 +228,31 @@ def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path) -> N
     assert distance(a, b) < 0.2 * distance(a, start)
     assert (tmp_path / "cut" / "csv" / "version_1").is_dir(), "the second part was logged beside the first"
 
+    # Going on with it as if it were another is refused, before volumes are read.
+    monkeypatch.setattr("propagation_module.training.load_pools", None)
+    for changes, told in (({"seed": 1}, "training.seed was"), ({"steps": 8}, "training.steps was 6, is 8")):
+        with pytest.raises(InputError, match=f"{told}.*choose another --out"):
+            overrides = {**TINY, **changes}
+            train("small", data=data, out=tmp_path / "cut", device="cpu", overrides=overrides, progress=False)
+    (data / "imagesTr" / "C_1_0000.nii.gz").rename(data / "imagesTr" / "D_1_0000.nii.gz")
+    try:
+        with pytest.raises(InputError, match="files.source 1.imagesTr/C_1_0000.nii.gz was .*, is nothing"):
+            train("small", data=data, out=tmp_path / "cut", device="cpu", overrides=TINY, progress=False)
+    finally:
+        (data / "imagesTr" / "D_1_0000.nii.gz").rename(data / "imagesTr" / "C_1_0000.nii.gz")
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(whole.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="short.safetensors"):
+        train("small", data=data, out=tmp_path / "new", device="cpu", start_from=short, progress=False)
+
+
+def test_the_average_holds_every_step(data: Path, tmp_path: Path) -> None:
+    overrides = {**TINY, "steps": 2, "averaging": 0.9}
+    weights = train("small", data=data, out=tmp_path, device="cpu", overrides=overrides, progress=False)
+    state = torch.load(tmp_path / "checkpoints" / "step=00000002.ckpt", weights_only=True)["state_dict"]
+    assert state["average.n_averaged"] == 2
+    assert all(torch.equal(one, state[f"average.module.{name}"]) for name, one in load_file(weights).items())
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -237,6 +263,12 @@ def test_killed_and_resumed_equals_never_killed(data: Path, tmp_path: Path) -> N
         ({"losses": {"dize": 1.0}}, "small: training.losses: found the key dize"),
         ({"schedule": "never"}, "training.schedule: found 'never'; expected 'halve' or 'one_cycle'"),
         ({"curriculum": [[0.0]]}, r"training.curriculum\[0\]: found a list"),
+        ({"seed": -1}, "training.seed: found -1; expected 0 or more"),
+        ({"gradient_clip": -1.0}, "training.gradient_clip: found -1.0"),
+        ({"curriculum": []}, "training.curriculum: found"),
+        ({"losses": NO_LOSSES}, "training.losses: found 0 for all"),
+        ({"losses": {"lovasz": -1.0}}, "training.losses.lovasz: found -1.0"),
+        ({"precision": "half"}, "training.precision: found 'half'"),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(tmp_path: Path, overrides: dict[str, object], message: str) -> None:

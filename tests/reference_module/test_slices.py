@@ -141,6 +141,49 @@ def test_a_stored_array_that_is_not_whole_is_made_anew(case: DataCase, tmp_path:
     np.testing.assert_array_equal(open_store([case], TABLE, cache, None)[0].image, expected)
 
 
+def test_an_array_counts_when_its_description_is_there(
+    case: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written last, each after what it stands for is on the disk: a power cut leaves no array of zeros."""
+    cache, events = tmp_path / "cache", []
+    sync, replace_path = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("synced"), sync(handle)))
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append("".join(target.suffixes))
+        return replace_path(path, target)
+
+    monkeypatch.setattr(Path, "replace", renamed)
+    stored = open_store([case], TABLE, cache, None)[0]
+    assert events == [
+        "synced",
+        ".image.npy",
+        "synced",
+        ".image.json",
+        "synced",
+        ".labels.npy",
+        "synced",
+        ".labels.json",
+    ]
+    made = stored.image_file.stat().st_ino
+    with stored.image_file.open("ab") as file:
+        file.write(b"more")
+    again = open_store([case], TABLE, cache, None)[0]
+    assert again.image_file.stat().st_ino != made and again.image_file.stat().st_size < 2000 + 128
+    again.image_file.with_suffix(".json").write_text("{}")
+    np.testing.assert_array_equal(open_store([case], TABLE, cache, None)[0].image, read_volume(case.image).array)
+
+
+def test_processes_are_started_for_what_is_not_there(
+    case: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store([case], TABLE, tmp_path, 2.0)
+    monkeypatch.setattr(slices, "ProcessPoolExecutor", None)
+    assert open_store([case], TABLE, tmp_path, 2.0, workers=2)[0].shape
+    with pytest.raises(TypeError):
+        open_store([case], TABLE, tmp_path, 3.0, workers=2)
+
+
 def test_labels_that_come_later_leave_the_image_as_it_is(
     case: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +219,7 @@ def test_bad_labels(case: DataCase, tmp_path: Path, packed: bool) -> None:
         open_store([case], LabelTable([TABLE[2]]), cache, None)
 
 
-def test_no_space_or_no_folder(
-    case: DataCase, tmp_path: Path, patch_full_disk: Callable[[], None]
-) -> None:
+def test_no_space_or_no_folder(case: DataCase, tmp_path: Path, patch_full_disk: Callable[[], None]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="free disk space, or choose another cache folder"):
         open_store([case], TABLE, tmp_path / "file" / "cache", None)

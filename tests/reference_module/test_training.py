@@ -25,7 +25,7 @@ from networks.runs import newest_checkpoint
 from reference_module.averaging import averaged
 from reference_module.labelled_stream import LabelledStream, part_of
 from reference_module.learner import ReferenceTraining
-from reference_module.models import load_pair
+from reference_module.models import InputSettings, load_pair
 from reference_module.slice_streams import SliceSettings
 from reference_module.training import SliceModule, labelled_stream, new_pair, train
 from reference_module.training_cases import TrainingCases, open_cases
@@ -44,7 +44,8 @@ def _cases(data: Path, cache: Path, **more: object) -> TrainingCases:
 def _module(config: Path, cases: TrainingCases) -> ReferenceTraining:
     whole = read_config("reference", config)
     settings, inputs = read_sections(whole, TrainingSettings, {}, "tiny")
-    return ReferenceTraining(new_pair(whole, cases, settings.seed, None), settings, cases, inputs.windows)
+    pair = new_pair(whole, cases.table, inputs, settings.seed, None)
+    return ReferenceTraining(pair, settings, cases, inputs.windows)
 
 
 def _logged(run: Path, column: str) -> dict[int, float]:
@@ -175,29 +176,10 @@ def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_con
     killed_and_resumed("reference_module.training", tiny_config(steps=12, workers=1), training_set, tmp_path)
 
 
-def test_a_run_of_another_pair_is_refused(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
-    config, out = tiny_config(steps=2), tmp_path / "run"
-    train(config, data=training_set, out=out, device="cpu", progress=False)
-    config.write_text(config.read_text().replace("hidden: 32", "hidden: 64"))
-    with pytest.raises(InputError, match="a run of another pair.*choose another --out"):
-        train(config, data=training_set, out=out, device="cpu", progress=False)
-    with pytest.raises(InputError, match="found a run"):
-        train(config, data=training_set, out=out, device="cpu", resume=False, progress=False)
-    with pytest.raises(InputError, match="do not fit"):
-        train(
-            config,
-            data=training_set,
-            out=tmp_path / "new",
-            start_from=out / "tiny.safetensors",
-            device="cpu",
-            progress=False,
-        )
-
-
 def test_a_run_can_start_from_weights(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
     first = train(tiny_config(steps=2), data=training_set, out=tmp_path / "run", device="cpu", progress=False)
-    cases = _cases(training_set, tmp_path / "cases")
-    pair = new_pair(read_config("reference", tiny_config()), cases, 99, first)
+    table = read_dataset(training_set).table
+    pair = new_pair(read_config("reference", tiny_config()), table, InputSettings(), 99, first)
     for name, tensor in load_file(first).items():
         assert torch.equal(pair.state_dict()[name], tensor), name
 

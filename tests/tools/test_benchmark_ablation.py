@@ -17,13 +17,14 @@ import torch
 import yaml
 
 from networks.configurations import configuration_names, read_config, settings_of
+from networks.locks import locked
 from networks.weights import read_tensors
 from tools.benchmark.ablation_phantom import make_phantom_set
 from tools.benchmark.ablation_results import About, markdown, summarize, write_all
 from tools.benchmark.ablation_rows import CaseLine
 from tools.benchmark.ablation_settings import AblationSettings, PhantomSettings, read_ablation, rows_named
 from tools.benchmark.ablation_stages import Plan
-from tools.benchmark.stages import check_made_with, locked, seconds_of, timed
+from tools.benchmark.stages import check_made_with, seconds_of, timed
 from volumes.datasets import DataCase, DataSet, read_dataset
 from volumes.errors import InputError
 from volumes.formats import read_label_map, read_volume
@@ -101,7 +102,9 @@ def test_tables_and_picture_are_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", configuration_names("ablation"))
 def test_what_ships_can_be_read(name: str) -> None:
-    assert read_ablation(name).name == name
+    settings = read_ablation(name)
+    assert settings.name == name
+    assert settings.rounds_settings().members == 3, "the agreement of two is one Dice, and nobody is outvoted"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_rows_1_and_2_differ_in_the_unlabelled_slices_alone() -> None:
 
 def test_only_one_process_is_at_a_stage(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tools.benchmark.stages import locked\n"
+        "import sys, time; from pathlib import Path; from networks.locks import locked\n"
         f"with locked(Path({str(tmp_path)!r})):\n    print('in', flush=True); time.sleep(600)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -111,6 +111,28 @@ def test_members_that_do_not_agree_make_a_report_and_a_warning(
     assert "does not exceed 0.999" in (out / "report.md").read_text()
 
 
+def test_another_threshold_is_judged_by_the_scores_that_are_there(
+    folders: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cps import members
+
+    weights = [pair(tmp_path / f"{seed}.safetensors", seed) for seed in (1, 2)]
+    arguments = ["-i", folders[0], "-o", tmp_path / "set", *(word for path in weights for word in ("--weights", path))]
+    assert "0 of 3 cases accepted" in run(*arguments, "--threshold", 0.999).stdout
+
+    def never(*given: object, **named: object) -> None:
+        raise AssertionError("no network is needed")
+
+    monkeypatch.setattr(members.Referencer, "load", never)
+    monkeypatch.setattr("reference_module.models.load_exactly", never)
+    result = run(*arguments, "--threshold", 0.0)
+    assert result.exit_code == 0, result.stderr
+    assert "3 of 3 cases accepted" in result.stdout
+    assert [case.name for case in read_dataset(tmp_path / "set").training] == ["A", "B", "C"]
+    report = json.loads((tmp_path / "set" / "report.json").read_text())
+    assert report["rule"] == {"kind": "AgreementRule", "threshold": 0.0, "lowest": 0.0}
+
+
 def test_a_case_that_cannot_be_read_is_named_and_the_others_go_on(
     folders: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

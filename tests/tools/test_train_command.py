@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.tools.pairs import SPACING, ellipsoids
 from tests.tools.test_bad_input import refused
 from tools.cli import app
-from tools.train import FINDINGS_NAME
+from tools.train import FINDINGS_NAME, Job, _checked
 
 REFERENCE = """
 name: tiny
@@ -89,6 +89,9 @@ def test_from_a_data_set_to_labels(kind: str, configs: dict[str, Path], data: Pa
         ("steps=many", ("training.steps", "'many'", "a whole number")),
         ("slices.size=[1]", ("training.slices.size", "a list")),
         ("steps", ("--set steps", "steps=2000")),
+        ("steps=[1", ("--set steps=[1", "not YAML", "close the brackets")),
+        ("seed=-1", ("training.seed", "-1", "0 or more")),
+        ("input=5", ("found 5", "settings, by name")),
     ],
 )
 def test_settings_are_checked_before_the_data(
@@ -98,6 +101,43 @@ def test_settings_are_checked_before_the_data(
     out = tmp_path / "run"
     config = configs["reference" if kind == "reference" else "cps"]
     refused(train(kind, "--config", config, "--data", tmp_path / "data", "--out", out, "--set", setting), *parts)
+
+
+@pytest.mark.parametrize("kind", ["reference", "cps", "rounds"])
+@pytest.mark.parametrize(
+    ("line", "instead", "told"),
+    [
+        ("name: tiny", "", "no value for name"),
+        ("training:", "trainning:", "did you mean 'training'"),
+    ],
+)
+def test_sections_are_checked_before_the_data(
+    kind: str, configs: dict[str, Path], tmp_path: Path, line: str, instead: str, told: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    config = configs["reference" if kind == "reference" else "cps"]
+    config.write_text(config.read_text().replace(line, instead))
+    result = train(kind, "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    refused(result, told)
+
+
+def test_one_process_of_several_looks_into_the_data(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    class Findings:
+        def as_dict(self) -> dict[str, str]:
+            return {}
+
+        def summary(self) -> str:
+            return ""
+
+    monkeypatch.setattr("volumes.integrity.check_dataset", lambda *_: looked.append(1) or Findings())
+    for rank in ("0", "1", "2"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert len(_checked(Job(config="", data=data, out=tmp_path, quiet=True)).training) == 2
+    assert len(looked) == 1
 
 
 @pytest.mark.parametrize("kind", ["reference", "cps", "rounds"])

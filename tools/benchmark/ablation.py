@@ -18,11 +18,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from networks.locks import locked
 from tools.benchmark.ablation_results import About, print_summary, summarize, write_all
 from tools.benchmark.ablation_rows import MASK_PROPAGATION, lines_of, score_row
 from tools.benchmark.ablation_settings import ROWS, AblationSettings, read_ablation
-from tools.benchmark.ablation_stages import ROUNDS, Plan, pseudo_labels, run_stage, weights_in
-from tools.benchmark.stages import live_no_longer_than_parent, locked, seconds_of
+from tools.benchmark.ablation_stages import ROUNDS, Plan, run_stage, weights_in
+from tools.benchmark.ablation_truth import pseudo_labels
+from tools.benchmark.stages import live_no_longer_than_parent, seconds_of
 from tools.files import write_json
 from volumes.datasets import read_dataset, split
 from volumes.errors import InputError
@@ -205,6 +207,6 @@ def _about(plan: Plan) -> About:
         len(plan.dataset.training),
         len(plan.dataset.unlabelled),
         {row: sum(seconds_of(plan.folder(stage)) for stage in plan.stages_of(row)) for row in ROWS},
-        pseudo_labels(plan) if weights_in(plan.folder(ROUNDS)) is not None else {},
+        pseudo_labels(plan.folder(ROUNDS)) if weights_in(plan.folder(ROUNDS)) is not None else {},
         notes,
     )

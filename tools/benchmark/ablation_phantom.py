@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from networks.locks import locked
 from tools.benchmark.ablation_settings import PhantomSettings
-from tools.benchmark.stages import check_made_with, locked
+from tools.benchmark.stages import check_made_with
 from tools.demo import save_volume
 from tools.files import write_json
 from volumes.formats import write_label_map

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from networks.locks import locked
 from tools.benchmark import model
-from tools.benchmark.ablation_stages import Plan
+from tools.benchmark.ablation_stages import Plan, files_digest
 from tools.benchmark.results import LineFile
-from tools.benchmark.stages import locked
 from tools.files import write_json
 from volumes.datasets import DataCase
 
@@ -40,7 +40,7 @@ class CaseLine:
         dsc, nsd: of each of them, by the rules of `volumes.metrics`.
         millilitres: of each of them in the truth.
         seconds: from the volume to the label map.
-        model: digest of the weights and of what else decides.
+        model: digest of the weights, of the report's files and of what else decides.
     """
 
     row: int
@@ -164,7 +164,10 @@ def _is_trained(plan: Plan, row: int) -> bool:
 def _digest(plan: Plan, row: int) -> str:
     from cps.rounds import identity
 
-    made: dict[str, Any] = {"pair": identity(plan.weights(plan.pair_of(row))).rpartition(" ")[2]}
+    made: dict[str, Any] = {
+        "pair": identity(plan.weights(plan.pair_of(row))).rpartition(" ")[2],
+        "files": files_digest(plan.report_on),
+    }
     if row == MASK_PROPAGATION:
         made["propagation"] = model.digest(_spec(plan))
         made["automatic"] = asdict(plan.settings.automatic_settings())

@@ -5,7 +5,7 @@
     OUT/stages/cps-one             row 2: that, going on with CPS
     OUT/stages/supervised-three-N  labels alone, three windows
     OUT/stages/member-N            CPS on three windows: the members whose agreement selects pseudo-labels
-    OUT/stages/rounds              row 3: selection, and the training with what was selected (cps.round_state)
+    OUT/stages/rounds              row 3: selection, the training with what was selected, and the best pair of both
 
 Rows 1 and 2 differ in nothing but the unlabelled slices: both begin with the same weights and see the same labelled
 slices in the same order, so that CPS is not credited with what more steps with labels would have done too.
@@ -13,24 +13,26 @@ slices in the same order, so that CPS is not credited with what more steps with 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from networks.locks import locked
 from tools.benchmark.ablation_settings import AblationSettings
-from tools.benchmark.stages import check_made_with, locked, seconds_of, timed
+from tools.benchmark.ablation_truth import write_truth
+from tools.benchmark.stages import check_made_with, seconds_of, timed
 from tools.console import say
-from tools.files import write_json
 from volumes.datasets import DataCase, DataSet
 from volumes.errors import InputError
+from volumes.fingerprints import fingerprint
 
 SUPERVISED_ONE, FURTHER_ONE, CPS_ONE, ROUNDS = "supervised-one", "further-one", "cps-one", "rounds"
-TRUTH_OF_PSEUDO_LABELS = "truth.json"
 _PAIR_OF = {1: FURTHER_ONE, 2: CPS_ONE, 3: ROUNDS, 4: ROUNDS}
 _SEEDS_OF_A_ROUND = 100
 
@@ -189,6 +191,12 @@ def _last_overrides(plan: Plan, round_number: int, member: int) -> dict[str, Any
     return plan.settings.cps_overrides("three", _seed(one.seed, round_number, member), one.last_steps, member=True)
 
 
+def files_digest(cases: Iterable[DataCase]) -> str:
+    """Changes when a case's image or label map does, so that another data set with the same names is told apart."""
+    paths = [[case.name, *(fingerprint(one) for one in (case.image, case.label) if one)] for case in cases]
+    return hashlib.sha256(json.dumps(sorted(paths)).encode()).hexdigest()[:16]
+
+
 def _made_with(plan: Plan, stage: str) -> dict[str, Any]:
     """All that a stage's result depends on, but for the code."""
     from omegaconf import OmegaConf
@@ -196,27 +204,34 @@ def _made_with(plan: Plan, stage: str) -> dict[str, Any]:
     from cps.rounds import identity
     from networks.configurations import read_config
 
-    settings = plan.settings
+    settings, dataset = plan.settings, plan.dataset
     one: dict[str, Any] = {
         "reference": OmegaConf.to_container(read_config("reference", settings.reference), resolve=True),
         "cps": OmegaConf.to_container(read_config("cps", settings.cps), resolve=True),
-        "labelled": sorted(case.name for case in plan.dataset.training),
-        "unlabelled": sorted(case.name for case in plan.dataset.unlabelled),
+        "labelled": sorted(case.name for case in dataset.training),
+        "unlabelled": sorted(case.name for case in dataset.unlabelled),
+        "files": files_digest([*dataset.training, *dataset.unlabelled]),
         "begins_with": [identity(plan.weights(before)).rpartition(" ")[2] for before in plan.needs(stage)],
     }
     if stage == ROUNDS:
+        one["validation"] = files_digest(dataset.validation)
         return {**one, "rounds": dict(settings.rounds), "replaced": _last_overrides(plan, 0, 0)}
     if stage in (SUPERVISED_ONE, FURTHER_ONE, *plan.starts()):
         del one["cps"], one["unlabelled"]
+        one["files"] = files_digest(dataset.training)
     return {**one, "replaced": _overrides(plan, stage)}
 
 
 def _rounds(plan: Plan) -> None:
-    """Select pseudo-labels by the members' agreement, train with them, and end with the last model."""
+    """Select pseudo-labels by the members' agreement, train with them, and end with the best model of all rounds.
+
+    Where no pseudo-label is accepted, the last training comes all the same, without any: row 2 has had it too.
+    """
     from cps.journal import replace_file
     from cps.labelling import Labelling
     from cps.members import member_opener, validation_score
-    from cps.rounds import Cases, Task, run_rounds
+    from cps.round_report import write_report
+    from cps.rounds import Cases, Task, run_rounds, train_one
     from cps.training import train
 
     settings, dataset, folder = plan.settings.rounds_settings(), plan.dataset, plan.folder(ROUNDS).resolve()
@@ -238,62 +253,24 @@ def _rounds(plan: Plan) -> None:
             progress=plan.progress,
         )
 
+    def validate(weights: Path) -> float | None:
+        return validation_score(weights, dataset, plan.device)
+
     state = run_rounds(
         folder,
         Cases([case.name for case in dataset.training], images, {v: one.name for v, one in dataset.table.items()}),
         settings.cycle,
         Labelling(member_opener(images, plan.device), settings.rule, plan.tell),
         train_member=train_member,
-        validate=lambda weights: validation_score(weights, dataset, plan.device),
+        validate=validate,
     )
-    write_json(folder / TRUTH_OF_PSEUDO_LABELS, _against_truth(plan))
-    last = state.rounds[max(state.rounds)].members[1].weights
-    shutil.rmtree(last.parent / "checkpoints", ignore_errors=True)
-    replace_file(folder / "last.safetensors", partial(shutil.copyfile, last))
-
-
-def _against_truth(plan: Plan) -> dict[str, Any]:
-    """What the labels that were hidden say of each pseudo-label: whether the members' agreement means anything."""
-    from cps.round_state import read_rounds
-    from cps.uncertainty import member_scores
-    from volumes.formats import read_label_map
-
-    state, found = read_rounds(plan.folder(ROUNDS).resolve()), {}
-    for number, one in state.rounds.items():
-        for name, verdict in (one.verdicts or {}).items():
-            case = plan.hidden.get(name)
-            if case is None or case.label is None:
-                continue
-            made = read_label_map(state.pseudo_label(number, name), table=plan.dataset.table)
-            truth = read_label_map(case.label, table=plan.dataset.table)
-            scores = member_scores([made.array], truth.array)
-            dice = {plan.dataset.table.name_of(v): round(s[0], 4) for v, s in scores.items() if case.contours(v)}
-            found[name] = {
-                "round": number, "accepted": verdict.accepted, "agreement": verdict.score, "dice": dice,
-                "mean": round(sum(dice.values()) / len(dice), 4) if dice else None,
-            }  # fmt: skip
-    return found
-
-
-
-def pseudo_labels(plan: Plan) -> dict[str, Any]:
-    """What came of the rounds, for the report."""
-    from cps.round_state import read_rounds
-
-    folder = plan.folder(ROUNDS)
-    state = read_rounds(folder.resolve())
-    accepted = set(state.accepted())
-    truth = json.loads((folder / TRUTH_OF_PSEUDO_LABELS).read_text(encoding="utf-8"))
-
-    def mean(of: Collection[str]) -> float | None:
-        values = [one["mean"] for case, one in truth.items() if case in of and one["mean"] is not None]
-        return round(sum(values) / len(values), 4) if values else None
-
-    return {
-        "judged": len({case for one in state.rounds.values() for case in one.scores}),
-        "accepted": len(accepted),
-        "dice_of_accepted": mean(accepted),
-        "dice_of_rejected": mean(truth.keys() - accepted),
-        "validation": [member.score for _, one in sorted(state.rounds.items()) for member in one.members.values()],
-        "ended": state.ended,
-    }
+    if not state.accepted() and settings.rounds > 1:
+        for number in range(1, settings.cycle.members_of(labels=False) + 1):
+            train_one(state, 2, number, plan.tell, train_member, validate)
+        write_report(state)
+    write_truth(state, plan.hidden, dataset.table)
+    for member in (one for each in state.rounds.values() for one in each.members.values()):
+        shutil.rmtree(member.weights.parent / "checkpoints", ignore_errors=True)
+    best = state.best()
+    assert best is not None
+    replace_file(folder / "best.safetensors", partial(shutil.copyfile, best.weights))

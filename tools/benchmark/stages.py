@@ -1,6 +1,6 @@
 """Long computations in folders, which may be killed at any time and which several processes may want.
 
-    FOLDER/lock            held by the process that is at it; the system lets go of it when the process dies
+    FOLDER/lock            held by the process that is at it (networks.locks)
     FOLDER/made_with.json  what it is made with: another start with other settings is refused
     FOLDER/seconds.json    time spent so far, all starts together
 """
@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,8 @@ from typing import Any
 from tools.files import write_json
 from volumes.errors import InputError
 
-MADE_WITH, SECONDS, LOCK = "made_with.json", "seconds.json", "lock"
-_WAIT, _TICK = 2.0, 5.0
-
-
-@contextmanager
-def locked(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
-    """Be the only process at work in `folder`, made if it is not there; waits for another one to end."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
-        told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    tell(f"{folder.name}: another process is at it; waiting for it to end")
-                told = True
-                time.sleep(_WAIT)
-        yield
+MADE_WITH, SECONDS = "made_with.json", "seconds.json"
+_TICK = 5.0
 
 
 def check_made_with(folder: Path, settings: Mapping[str, Any]) -> None:
