@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from timm.layers import GroupNormAct, HybridEmbed, StdConv2dSame
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 
+from reference_module.models import InputSettings
 from reference_module.npz import load_npz
 from reference_module.training import new_pair
 from reference_module.transunet import TransUNet
@@ -288,21 +287,17 @@ def test_a_training_starts_from_them(arrays: Arrays, tmp_path: Path) -> None:
     sizes = {"layers": [2, 1, 1], "stem": STEM, "hidden": HIDDEN, "depth": LAYERS, "heads": HEADS, "mlp": MLP}
     transunet = {"kind": "transunet", **sizes, "grid": SIDE, "decoder": [16, 16, 8, 8], "head": 16}
     deeplab = {"kind": "deeplabv3plus", "encoder": "resnet18"}
-    cases: Any = SimpleNamespace(table=LabelTable.default([1, 2]))
+    table, inputs = LabelTable.default([1, 2]), InputSettings(None, "three")
     for first, second, place in ((transunet, deeplab, "first"), (deeplab, transunet, "second")):
         whole = OmegaConf.create({"name": "tiny", "network": {"first": first, "second": second}})
-        pair = new_pair(whole, cases, 0, written(tmp_path, arrays))
+        pair = new_pair(whole, table, inputs, 0, written(tmp_path, arrays))
         expected = network()
         load_npz(expected, tmp_path / "R50.npz")
         found = getattr(pair, place).resnet.state_dict()
         assert found and all(torch.equal(found[name], tensor) for name, tensor in expected.resnet.state_dict().items())
+    without = OmegaConf.create({"name": "tiny", "network": {"first": deeplab, "second": deeplab}})
     with pytest.raises(InputError, match="this pair, which has none"):
-        new_pair(
-            OmegaConf.create({"name": "tiny", "network": {"first": deeplab, "second": deeplab}}),
-            cases,
-            0,
-            tmp_path / "R50.npz",
-        )
+        new_pair(without, table, inputs, 0, tmp_path / "R50.npz")
 
 
 def test_networks_without_group_norm_are_refused(arrays: Arrays, tmp_path: Path) -> None:

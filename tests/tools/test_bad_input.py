@@ -71,7 +71,7 @@ def test_truncated_and_foreign_files(case: Any) -> None:
 
 
 def test_images_that_are_no_volume(case: Any) -> None:
-    refused(propagate(case, ct=save(case.folder / "one.nii.gz", np.zeros((1, 8, 8), np.int16))), "one.nii.gz")
+    refused(propagate(case, ct=save(case.folder / "one.nii.gz", np.zeros((1, 1, 8), np.int16))), "one.nii.gz")
     colour = save(case.folder / "colour.mha", np.zeros((4, 8, 8, 3), np.uint8), vector=True)
     refused(propagate(case, ct=colour), "colour.mha")
     four = sitk.JoinSeries([sitk.ReadImage(str(case.ct))] * 2)
