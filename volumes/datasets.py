@@ -218,7 +218,8 @@ def _table(labels: Any, path: Path) -> LabelTable:
     if not names:
         raise bad("no label but background")
     given = LabelTable([Label(number, name, distinct_color(number)) for number, name in names], name=str(path))
-    return _builtin_like(given) or given
+    # Weights keep their table: its name shall not tell strangers where on someone's disk the data lay.
+    return _builtin_like(given) or LabelTable(given.values(), name=path.resolve().parent.name)
 
 
 def _builtin_like(given: LabelTable) -> LabelTable | None:

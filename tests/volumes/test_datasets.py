@@ -38,6 +38,11 @@ def test_nnunet_raw(nnunet_set: Callable[..., Path]) -> None:
     assert not found.unlabelled[0].contours(1)
 
 
+def test_the_table_is_named_after_the_set_and_not_after_its_place(nnunet_set: Callable[..., Path]) -> None:
+    root = nnunet_set(SET)
+    assert read_dataset(root).table.name == root.name
+
+
 def test_a_partly_labelled_case_speaks_for_what_it_shows(nnunet_set: Callable[..., Path]) -> None:
     found = _by_name(read_dataset(nnunet_set(SET, partially_labelled=True)).training)
     assert found["a"].contoured is None and found["b"].contoured == {1, 2}
