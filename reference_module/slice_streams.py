@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from reference_module.augmentation import SliceAugmenter, mirrored_classes
 from reference_module.inputs import check_windows, class_values, network_input, slice_position
@@ -199,13 +199,6 @@ class SliceStream(IterableDataset[dict[str, Tensor]]):
         if case.contoured is None:
             return np.ones(len(self._values), bool)
         return np.array([value == 0 or value in case.contoured for value in self._values])
-
-
-def loader(stream: SliceStream, workers: int) -> DataLoader:
-    """Batches in order, made by `workers` processes beside the training loop (0: within it)."""
-    return DataLoader(
-        stream, batch_size=None, num_workers=workers, persistent_workers=False, prefetch_factor=4 if workers else None
-    )
 
 
 def _cases_with(cases: Sequence[StoredCase], labels: Sequence[int]) -> dict[int, list[int]]:

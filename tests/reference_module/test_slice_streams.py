@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from reference_module.augmentation import SliceAugmenter, mirrored_classes
-from reference_module.slice_streams import SliceSettings, SliceStream, loader
+from reference_module.slice_streams import SliceSettings, SliceStream
 from reference_module.slices import StoredCase
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
@@ -123,7 +124,7 @@ def test_a_batch_depends_on_seed_rank_and_number_alone(stored: Case, settings: d
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there may be processors
 def test_workers_keep_the_order(stored: Case) -> None:
     stream = _stream(stored(), rare=0.5, augmentation=1.0)
-    for number, batch in enumerate(itertools.islice(loader(stream, workers=2), 5)):
+    for number, batch in enumerate(itertools.islice(DataLoader(stream, batch_size=None, num_workers=2), 5)):
         assert _same(batch, stream.batch(number))
 
 
