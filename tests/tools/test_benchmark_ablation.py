@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -307,8 +307,17 @@ def test_no_case_of_the_report_is_trained_or_validated_on(
     assert all(case.label is None for case in plan.dataset.unlabelled)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the killed process has: with other ones, sums have other last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_a_killed_run_ends_with_the_scores_of_one_that_was_not(
-    training_set: Path, configuration: Callable[..., str], tmp_path: Path
+    training_set: Path, configuration: Callable[..., str], tmp_path: Path, one_thread: None
 ) -> None:
     pytest.importorskip("lightning")
     from tools.benchmark import ablation
