@@ -25,6 +25,7 @@ from propagation_module.memory import with_position
 STRIDE = 4  # pixels a memory token covers, each way
 SUBPIXELS = STRIDE * STRIDE
 REACH_MM = 12.0  # slices farther away than this count as this far: else the last mask would drown the key slices
+FAR = 4.0  # times what a millimetre in plane weighs: a token so far away weighs exp(-16) of one alike but in place
 PRIOR_LOGIT = 5.0  # what a prior is worth where it is certain
 
 
@@ -263,6 +264,14 @@ class LocalSTCN(nn.Module):
             scores = scores.masked_fill(~valid[:, None, :], float("-inf"))
         weights = scores.softmax(2).to(values.dtype)
         return torch.bmm(values, weights.transpose(1, 2)).unflatten(2, query.shape[-2:])
+
+    def reach(self) -> float:
+        """Millimetres in plane from which on memory tokens say nothing of a query token.
+
+        53 with the weights that ship. On liver_17, bone among the labels, at most 5e-7 of what a sample of query
+        tokens read came from beyond 48, where half precision rounds to 4e-3.
+        """
+        return FAR / math.exp(float(self.log_place[0].detach()))
 
     def decode(self, image: Tensor, features: Features, readout: Tensor, prior: Prior) -> Decoded:
         """The structure on query slices: where it is, and whether it is there."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from propagation_module.features import FeatureCache
 from propagation_module.grid import Box, InternalGrid, Patch, cut_box
 from propagation_module.inference import dtype_of
+from propagation_module.local_read import around, tiles_of, tokens_in, window
 from propagation_module.local_stcn import Features, LocalSTCN, Prior, places
 from propagation_module.memory import affinity, readout, top_k_softmax
 from propagation_module.stcn import STCN, STRIDE, Shared
@@ -32,6 +33,7 @@ class Entry:
     key: Tensor  # 1 x CK x N
     value: Tensor  # 1 x CV x N
     place: Tensor  # 1 x 3 x N, mm
+    box: Box  # which pixels they cover, row by row
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ class LocalTracker:
     def __init__(self, network: LocalSTCN, grid: InternalGrid, device: torch.device) -> None:
         self.network, self.grid, self.device = network, grid, device
         self.features = FeatureCache(network.encode_key, grid, device, dtype_of(network))
+        self._reach = network.reach() / grid.pixel  # in pixels
 
     def box(self, bounds: Sequence[Box]) -> Box | None:
         return self.grid.box_about(bounds, margin=self.MARGIN, least=self.LEAST, multiple=16)
@@ -140,12 +143,21 @@ class LocalTracker:
         return [Seen(Patch(plane, look.box), p) for plane, look, p in zip(planes, looks, there, strict=True)]
 
     def _read(self, look: Look, key: Tensor) -> Tensor:
+        """What memory says of the box, tile by tile, each reading only the memory about it."""
+        # A GPU rather takes all of it at once.
+        tiles = tiles_of(look.box) if self.device.type == "cpu" else [[look.box]]
+        place = self._places(look)
+        return torch.cat([torch.cat([self._read_tile(look, tile, key, place) for tile in row], 3) for row in tiles], 2)
+
+    def _read_tile(self, look: Look, tile: Box, key: Tensor, place: Tensor) -> Tensor:
+        near = around(tile, [entry.box for entry in look.memory], self._reach)
+        rows, columns = window(look.box, tile)
         return self.network.read(
-            key,
-            self._places(look),
-            torch.cat([entry.key for entry in look.memory], 2),
-            torch.cat([entry.value for entry in look.memory], 2),
-            torch.cat([entry.place for entry in look.memory], 2),
+            key[..., rows, columns],
+            place[..., rows, columns],
+            torch.cat([tokens_in(entry.key, entry.box, near) for entry in look.memory], 1).transpose(1, 2),
+            torch.cat([tokens_in(entry.value, entry.box, near) for entry in look.memory], 1).transpose(1, 2),
+            torch.cat([tokens_in(entry.place, entry.box, near) for entry in look.memory], 1).transpose(1, 2),
         )
 
     def _remember(self, marks: list[Mark]) -> list[Entry]:
@@ -153,7 +165,8 @@ class LocalTracker:
         values = self.network.encode_value(image, features, self._planes([mark.mask for mark in marks]))
         values, keys = values.flatten(2), features.key.flatten(2)
         return [
-            Entry(keys[i : i + 1], values[i : i + 1], self._places(mark).flatten(2)) for i, mark in enumerate(marks)
+            Entry(keys[i : i + 1], values[i : i + 1], self._places(mark).flatten(2), mark.box)
+            for i, mark in enumerate(marks)
         ]
 
     def _cut(self, items: Sequence[Look] | Sequence[Mark]) -> tuple[Tensor, Features]:
@@ -228,7 +241,7 @@ class STCNTracker:
             inside = (mark.box[0] - box[0], mark.box[1] - box[0], mark.box[2] - box[2], mark.box[3] - box[2])
             key = _crop(shared.key[i : i + 1], inside, STRIDE).flatten(2)
             value = _crop(values[i : i + 1], inside, STRIDE).flatten(2)
-            entries.append(Entry(key, value, key.new_zeros(1, 3, 0)))
+            entries.append(Entry(key, value, key.new_zeros(1, 3, 0), mark.box))
         return entries
 
     def _planes(self, planes: Sequence[NDArray[np.float32]]) -> Tensor:
