@@ -12,10 +12,12 @@ from pathlib import Path
 from pickle import UnpicklingError  # what torch raises for a file that would run code
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from networks.metadata import bad_file
+from networks.metadata import read_metadata as read_metadata
 from volumes.errors import InputError
 
 _WRAPPERS = ("model", "state_dict", "network")
@@ -38,34 +40,20 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise _bad_file(path, "no such file") from error
+        raise bad_file(path, "no such file") from error
     except UnpicklingError as error:
-        raise _bad_file(path, "no checkpoint, or one with code in it") from error
+        raise bad_file(path, "no checkpoint, or one with code in it") from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise _bad_file(path, f"a file that cannot be read ({type(error).__name__})") from error
+        raise bad_file(path, f"a file that cannot be read ({type(error).__name__})") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content:
-        raise _bad_file(path, f"a {type(content).__name__} without tensors")
+        raise bad_file(path, f"a {type(content).__name__} without tensors")
     strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strangers:
-        raise _bad_file(path, f"entries that are no tensors: {_some(strangers)}")
+        raise bad_file(path, f"entries that are no tensors: {_some(strangers)}")
     return {str(name): value for name, value in content.items()}
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What was saved beside the tensors of a `.safetensors` file.
-
-    Raises:
-        InputError: no such file, or not one of those.
-    """
-    path = Path(path)
-    try:
-        with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise _bad_file(path, "no such file" if not path.exists() else "no safetensors file") from error
 
 
 def save_weights(
@@ -143,12 +131,3 @@ def what_does_not_fit(
 def _some(names: list[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(sorted(names)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _bad_file(path: Path, found: str) -> InputError:
-    return InputError(
-        path,
-        found=found,
-        expected="weights as .safetensors, or a .pth file with nothing but tensors",
-        fix="check the path; save other checkpoints again with torch.save(network.state_dict(), path)",
-    )

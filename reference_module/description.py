@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from networks.configurations import settings_of
-from networks.weights import read_metadata
+from networks.metadata import read_metadata
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
+
+WEIGHTS_FOLDER = Path(__file__).with_name("weights")
+"""Where the weights of the pairs that ship are."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from networks.configurations import configuration_names, keywords_of, read_config
 from networks.weights import load_exactly, save_weights
-from reference_module.description import Description, InputSettings
+from reference_module.description import WEIGHTS_FOLDER, Description, InputSettings
 from reference_module.pair import Pair
 from volumes.errors import InputError
 from volumes.labels import LabelTable
@@ -44,7 +44,6 @@ KINDS = {
 }
 """Network kinds: where the class is, imported when it is needed."""
 
-WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 DESCRIBED_CLASSES = 14
 """Classes of a pair without weights: the 13 structures of FLARE22 and background."""
 
