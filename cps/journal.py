@@ -78,8 +78,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     part = path.with_name(f".part-{path.name}")
     part.unlink(missing_ok=True)
-    write(part)
-    _sync(part)
+    try:
+        write(part)
+        _sync(part)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk it would take the room that is needed next
+        raise
     if path.exists() and path.samefile(part):
         part.unlink()  # two links to one file: replacing one with the other would leave both
     else:
