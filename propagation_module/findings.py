@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from propagation_module.confidence import Evidence, follows_from, weigh
 from propagation_module.fusion import compose, fuse
-from propagation_module.grid import InternalGrid
+from propagation_module.grid import InternalGrid, bounds
 from propagation_module.passes import Stretch
 from propagation_module.shelf import Shelf, rounded
 from propagation_module.walks import Walk
@@ -107,6 +107,18 @@ class Findings:
             walk.sure = 0.0  # it should be there, and nothing says where
         self.confidence[label][z] = walk.sure  # not looked for any more: as sure as when it last was
         self.stale.add(z)
+
+    def probability(self, label: int, z: int) -> tuple[NDArray[np.float32], tuple[slice, slice]] | None:
+        """See `Session.probability`."""
+        if z in self._key_slices and label in self._key_slices.speaks_for(z):
+            given = self._key_slices.mask(z) == label
+            boxes = bounds(given, (0, given.shape[0], 0, given.shape[1]))
+            if not boxes:
+                return None
+            top, bottom, left, right = boxes[0]
+            return given[top:bottom, left:right].astype(np.float32), (slice(top, bottom), slice(left, right))
+        patch = self._final.get(label, z)
+        return None if patch is None or self._grid is None else self._grid.to_native(patch)
 
     def compose(self, z: int) -> None:
         """One slice's labels, with the key slice as it was given."""

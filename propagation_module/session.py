@@ -136,6 +136,17 @@ class Session:
         """For each label, (D,) in [0, 1]: the Dice to expect on a slice; 1 where it was given."""
         return self._found.confidence
 
+    def probability(self, label: int, z: int) -> tuple[NDArray[np.float32], tuple[slice, slice]] | None:
+        """How likely each pixel of slice `z` is of `label`: in a rectangle (h, w), and which one of the slice.
+
+        Outside the rectangle it is 0. Where a key slice speaks for the label it is 0 or 1, as given; elsewhere what
+        was propagated last, to within 1/510.
+
+        Returns:
+            None where the label is not, or nothing is known of it.
+        """
+        return self._found.probability(label, z)
+
     @property
     def slices_encoded(self) -> int:
         """How many slices the key encoder has seen; one that stays in the cache is seen once."""

@@ -89,7 +89,7 @@ class Referencer:
         planes = np.empty((count, *volume.shape[1:]), np.uint8)
         area = np.empty((count, labels), np.int64)
         agreement, certainty, peak = (np.empty((count, labels), np.float32) for _ in range(3))
-        back = self._back(volume)
+        back = self.file_pixels(volume)
         for row, (_, first, second) in enumerate(self._look(volume, wanted)):
             mean = (first + second) / 2
             classes, sure = back.classes_and_certainty(mean)
@@ -111,10 +111,10 @@ class Referencer:
             progress: called with slices done and slices in all.
         """
         out = np.empty(volume.shape, np.uint8)
-        back, depth = self._back(volume), volume.shape[0]
-        for z, first, second in self._look(volume, range(depth)):
-            out[z] = self._values[back.classes((first + second) / 2)]
-            _tell(progress, z + 1, depth)
+        back, depth = self.file_pixels(volume), volume.shape[0]
+        for seen in self.look(volume):
+            out[seen.z] = self._values[back.classes(seen.mean)]
+            _tell(progress, seen.z + 1, depth)
         return out
 
     def members_all(
@@ -122,12 +122,21 @@ class Referencer:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """What each member alone makes of a volume: two label maps (D, H, W)."""
         both = (np.empty(volume.shape, np.uint8), np.empty(volume.shape, np.uint8))
-        back, depth = self._back(volume), volume.shape[0]
+        back, depth = self.file_pixels(volume), volume.shape[0]
         for z, *probabilities in self._look(volume, range(depth)):
             for out, own in zip(both, probabilities, strict=True):
                 out[z] = self._values[back.classes(own)]
             _tell(progress, z + 1, depth)
         return both
+
+    def look(self, volume: Volume) -> Iterator[Seen]:
+        """What both members say of each slice, in rising order; `file_pixels` leads back. Memory: one batch."""
+        return self._look(volume, range(volume.shape[0]))
+
+    def file_pixels(self, volume: Volume) -> FilePixels:
+        """From the inner grid of `volume` to its own pixels."""
+        _, height, width = volume.shape
+        return FilePixels(self._inner(volume), (height, width), self.device)
 
     def _inner(self, volume: Volume) -> tuple[int, int]:
         _, height, width = volume.shape
@@ -135,11 +144,7 @@ class Referencer:
         rows, columns = pixel_shape((height, width), (dy, dx), self.settings.pixel)
         return min(rows, max(MAX_SIDE, height)), min(columns, max(MAX_SIDE, width))
 
-    def _back(self, volume: Volume) -> FilePixels:
-        _, height, width = volume.shape
-        return FilePixels(self._inner(volume), (height, width), self.device)
-
-    def _look(self, volume: Volume, slices: Sequence[int]) -> Iterator[_Seen]:
+    def _look(self, volume: Volume, slices: Sequence[int]) -> Iterator[Seen]:
         """Both members' probabilities of each slice, as they are asked for."""
         inner, depth = self._inner(volume), volume.shape[0]
         size = max(1, min(BATCH_PIXELS // (inner[0] * inner[1]), MAX_BATCH))
@@ -151,7 +156,7 @@ class Referencer:
             first, second = self._pair.probabilities(images, position)
             self._check(first)
             for row, z in enumerate(batch):
-                yield _Seen(z, first[row], second[row])
+                yield Seen(z, first[row], second[row])
 
     def _check(self, probabilities: Tensor) -> None:
         if probabilities.shape[1] != len(self._values):
@@ -163,12 +168,25 @@ class Referencer:
             )
 
 
-class _Seen(NamedTuple):
-    """One slice: z, and each member's probabilities (C, h, w) on the inner grid."""
+class Seen(NamedTuple):
+    """One slice: z, and each member's probabilities (C, h, w) on the inner grid.
+
+    Class 0 is background, class n the n-th label of the pair's table.
+    """
 
     z: int
     first: Tensor
     second: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Of both members: what the pair says."""
+        return (self.first + self.second) / 2
+
+    def agreement(self) -> NDArray[np.float64]:
+        """Dice of the members' masks of each class but background, on the inner grid; 1 where neither has any."""
+        one, other = (each.argmax(0).to(torch.uint8).cpu().numpy() for each in (self.first, self.second))
+        return _dice(one, other, len(self.first) - 1)
 
 
 def _count(classes: NDArray[np.uint8], labels: int, weights: NDArray[np.float32] | None = None) -> NDArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -43,13 +45,27 @@ class FilePixels:
 
     def classes_and_certainty(self, probabilities: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The same, and the probability (H, W) of each pixel's class."""
-        # A class that is nowhere above average can win no pixel: resampled probabilities are averages of these.
+        return self.likeliest(self.candidates(probabilities), lambda some: self.resampled(probabilities[some]))
+
+    def candidates(self, probabilities: Tensor) -> Tensor:
+        """Classes that may win a pixel: one that is nowhere above average can not, resampled probabilities being
+        averages of these."""
         average = (1 - _ROUNDING) / len(probabilities)
-        candidates = torch.nonzero(probabilities.flatten(1).amax(1) >= average).flatten()
+        return torch.nonzero(probabilities.flatten(1).amax(1) >= average).flatten()
+
+    def likeliest(
+        self, candidates: Tensor, of: Callable[[Tensor], Tensor]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The class (H, W) of greatest value on each of the file's pixels, and that value; the lower one of equals.
+
+        Args:
+            candidates: classes, in rising order.
+            of: from some of them to their values (n, H, W). A few are asked for at a time.
+        """
         best: Tensor | None = None
-        which = torch.zeros(self.native, dtype=torch.uint8, device=probabilities.device)
+        which = torch.zeros(self.native, dtype=torch.uint8, device=candidates.device)
         for some in candidates.split(_AT_ONCE):
-            values = self._resampled(probabilities[some])
+            values = of(some)
             place = values.argmax(0)
             value = values.gather(0, place[None])[0]
             found = some[place].to(torch.uint8)
@@ -61,8 +77,8 @@ class FilePixels:
         assert best is not None, "probabilities that do not sum to 1"
         return which.cpu().numpy(), best.cpu().numpy()
 
-    def _resampled(self, probabilities: Tensor) -> Tensor:
-        """(C, H, W) of (C, h, w)."""
+    def resampled(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (C, h, w) on the file's pixels: (C, H, W)."""
         if self.inner == self.native:
             return probabilities
         if self._matrices is None:

@@ -1,11 +1,13 @@
 """Automatic mode: the pair finds and segments key slices, propagation carries them to every slice.
 
 Where a structure was missed, or propagation is not sure of one, the pair looks at more slices, and what it is sure of
-there becomes key slices too; in rounds, until nothing is worth asking or a budget is spent.
+there becomes key slices too; in rounds, until nothing is worth asking or a budget is spent. At last the pair sees
+every slice, and the mean of what both say decides (`blending`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from reference_module.choices import SelectionSettings
 from reference_module.keying import Keyed, key_slices, look_again
 from reference_module.sampling import sample_slices
+from tools.blending import blended
 from tools.questions import Question, where_doubtful, where_missed, where_seen, where_unseen
 from volumes.errors import InputError
 from volumes.key_slices import KeySlices
@@ -46,6 +49,10 @@ class AutomaticSettings:
             Dice .684 without, .747 with 24 in 3 rounds, .774 with 48 in 6.
         rounds: how often, at most.
         confident: confidence from which a slice of a structure needs no second look.
+        blend: share of propagation where it and the pair's word on every slice are averaged, below 1; 0 takes
+            propagation alone, and has the pair look at key slices only. Mean Dice of 15 head-neck cases, seven
+            structures: .675 with 0, .686 with 0.3, no more than .002 between 0.2 and 0.5; the pair alone .679, or
+            .686 averaged over neighbouring slices.
     """
 
     strategy: str = "consistent"
@@ -53,11 +60,16 @@ class AutomaticSettings:
     requery: int = 48
     rounds: int = 6
     confident: float = 0.8
+    blend: float = 0.3
 
     def __post_init__(self) -> None:
         if self.requery < 0:
             raise InputError(
                 "requery", found=str(self.requery), expected="how many slices, 0 or more", fix="use 0 for none"
+            )
+        if not 0 <= self.blend < 1:
+            raise InputError(
+                "blend", found=str(self.blend), expected="a share, 0 or more and below 1", fix="use 0 for none"
             )
 
 
@@ -68,9 +80,11 @@ class Automatic:
     Args:
         labels: (D, H, W) uint8, canonical order.
         confidence: for each label that was found, (D,) float32 in [0, 1]: the Dice to expect on a slice, were the
-            key slices right, times the Dice of the pair's two members on the key slices nearest to it.
+            key slices right, times the Dice of the pair's two members on the key slices nearest to it and, with
+            `blend`, on the slice itself: rank correlation with the true Dice of head-neck slices .35 with that, .31
+            without. How far pair and propagation agree would add nothing.
         key_slices: what the pair said, slices where a structure is absent included.
-        report: for JSON: `strategy`, `sampled`, `key_slices`, `requery`, `missed`, `doubtful`.
+        report: for JSON: `strategy`, `sampled`, `key_slices`, `requery`, `blend`, `missed`, `doubtful`.
         warnings: what a person should know.
     """
 
@@ -92,7 +106,7 @@ def segment_volume(
 
     Args:
         progress: called with what is done and all there is, of one stage after the other: slices segmented, then
-            steps of propagation.
+            steps of propagation, at last slices blended.
 
     Raises:
         InputError: no such strategy.
@@ -105,7 +119,7 @@ def segment_volume(
         if not dialogue.ask():
             break
         dialogue.propagate(progress)
-    return dialogue.result()
+    return dialogue.result(progress)
 
 
 def segment_alone(volume: Volume, referencer: Referencer, progress: Progress | None = None) -> Automatic:
@@ -155,12 +169,20 @@ class _Dialogue:
             self.log.append(self._entry(question))
         return True
 
-    def result(self) -> Automatic:
+    def result(self, progress: Progress | None) -> Automatic:
         """All that came of it."""
+        started = time.perf_counter()
         session, seen = self.session, self.keyed.segmented
-        confidence = self._confidence()
+        share = self.settings.blend if session.key_slices.labels else 0.0
+        labels, confidence, blend = session.labels, self._confidence(), None
+        if share:
+            labels, agreement = blended(session, self.referencer, share, progress)
+            for label, one in confidence.items():
+                between = np.setdiff1d(np.arange(len(one)), session.key_slices.slices_with(label))
+                one[between] *= agreement[label][between]
+            blend = {"share": share, "seconds": round(time.perf_counter() - started, 3)}
         missed = [self.table.name_of(label) for label in self._missed()]
-        doubtful = self._doubtful(confidence)
+        doubtful = self._doubtful(labels, confidence)
         report = {
             "strategy": self.settings.strategy,
             "sampled": self.sampled,
@@ -170,10 +192,11 @@ class _Dialogue:
                 for one in self.keyed.choices
             ],
             "requery": self.log,
+            "blend": blend,
             "missed": missed,
             "doubtful": doubtful,
         }
-        return Automatic(session.labels, confidence, session.key_slices, report, self._warnings(missed, doubtful))
+        return Automatic(labels, confidence, session.key_slices, report, self._warnings(missed, doubtful))
 
     # What is told.
 
@@ -251,9 +274,10 @@ class _Dialogue:
         """Structures of the pair's without any key slice."""
         return [label for label in self.table if not self.keyed.key_slices.slices_with(label)]
 
-    def _doubtful(self, confidence: Mapping[int, npt.NDArray[np.float32]]) -> dict[str, list[int]]:
+    def _doubtful(
+        self, labels: npt.NDArray[np.uint8], confidence: Mapping[int, npt.NDArray[np.float32]]
+    ) -> dict[str, list[int]]:
         """Slices to look at, by structure: those that it was found on with little confidence."""
-        labels = self.session.labels
         found = {}
         for label, one in confidence.items():
             slices = [int(z) for z in np.flatnonzero(one < DOUBTFUL) if (labels[z] == label).any()]

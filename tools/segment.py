@@ -31,6 +31,7 @@ class Job(Outputs):
         strategy: how key slices are chosen.
         every: distance of the slices that are looked at first.
         requery: slices that may be segmented besides, where structures are missed or in doubt.
+        blend: share of propagation in what decides; None takes that of `AutomaticSettings`, 0 propagation alone.
         reference_only: segment every slice with the pair alone, without propagation.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `float32` or `bfloat16`.
@@ -44,6 +45,7 @@ class Job(Outputs):
     strategy: str = "consistent"
     every: int = 5
     requery: int = 48
+    blend: float | None = None
     reference_only: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -77,7 +79,10 @@ class _Segment(Work):
         self.job = job
         strategy_named(job.strategy)
         self.automatic = AutomaticSettings(
-            strategy=job.strategy, selection=SelectionSettings(every=job.every), requery=job.requery
+            strategy=job.strategy,
+            selection=SelectionSettings(every=job.every),
+            requery=job.requery,
+            blend=AutomaticSettings.blend if job.blend is None else job.blend,
         )
         self.propagation_settings = {} if job.reference_only else read_settings(job.propagation)
         # Before any case: a model that is not there is no fault of theirs.

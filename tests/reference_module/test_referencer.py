@@ -199,5 +199,17 @@ def test_other_settings_are_refused() -> None:
         referencer(Bright()).segment(blank((2, 8, 8)), [1, -1])
 
 
+def test_what_is_said_of_every_slice_leads_to_its_labels(scene) -> None:
+    one = scene((14, 16, 12))
+    one.paint(range(3, 9), 2, (1, 9, 2, 9), second=(1, 9, 3, 10), sure=5)
+    pair, volume = one.referencer, one.volume
+    found = list(pair.look(volume))
+    assert [each.z for each in found] == list(range(14))
+    labels = np.array([0, 2, 5, 9])[[pair.file_pixels(volume).classes(each.mean) for each in found]]
+    assert np.array_equal(labels, pair.segment_all(volume))
+    segmented = pair.segment(volume, range(14))
+    np.testing.assert_allclose([each.agreement() for each in found], segmented.agreement, rtol=1e-6)
+
+
 def test_no_slice_is_no_error() -> None:
     assert referencer(Bright()).segment(blank((2, 8, 8)), []).labels.shape == (0, 8, 8)

@@ -55,7 +55,25 @@ def test_the_same_again(propagator: Propagator) -> None:
     pair = HounsfieldPair(24, lambda z, label: 0.3 if label == 2 and z % 5 == 0 else 1.0)
     first, second = (segment_volume(volume, referencer(pair), propagator) for _ in range(2))
     np.testing.assert_array_equal(first.labels, second.labels)
+    for one in (first, second):
+        assert one.report["blend"].pop("seconds") > 0
     assert first.report == second.report
+
+
+def test_the_pair_has_its_say_on_every_slice(propagator: Propagator) -> None:
+    """Of what propagation loses, and only where it is told to."""
+    volume, truth = ellipsoids()
+    pair = referencer(HounsfieldPair(24))
+    found = segment_volume(volume, pair, propagator)
+    assert found.report["blend"]["share"] == AutomaticSettings().blend
+    alone = segment_volume(volume, pair, propagator, AutomaticSettings(blend=0))
+    assert alone.report["blend"] is None
+    assert alone.key_slices.slices() == found.key_slices.slices()
+    for label in HU:
+        assert dice(truth == label, found.labels == label) >= dice(truth == label, alone.labels == label)
+        np.testing.assert_array_equal(found.confidence[label], alone.confidence[label])
+    seen = segment_alone(volume, pair)
+    assert (found.labels != alone.labels).any() or (found.labels == seen.labels).all()
 
 
 def test_a_structure_that_was_missed_is_asked_for(propagator: Propagator) -> None:
@@ -149,7 +167,7 @@ def test_nothing_found_is_an_empty_label_map(propagator: Propagator, requery: in
     found = segment_volume(volume, referencer(HounsfieldPair(24)), propagator, AutomaticSettings(requery=requery))
     assert found.labels.shape == volume.shape and not found.labels.any()
     assert found.confidence == {} and found.report["key_slices"] == []
-    assert found.report["missed"] == ["label_1", "label_2"]
+    assert found.report["missed"] == ["label_1", "label_2"] and found.report["blend"] is None
     assert len(found.warnings) == 1 and "empty" in found.warnings[0]
 
 
@@ -196,5 +214,8 @@ def test_settings_that_cannot_be(propagator: Propagator) -> None:
     volume, _ = ellipsoids()
     with pytest.raises(InputError, match="requery: found -1"):
         AutomaticSettings(requery=-1)
+    for share in (-0.1, 1.0):
+        with pytest.raises(InputError, match=f"blend: found {share}; expected a share"):
+            AutomaticSettings(blend=share)
     with pytest.raises(InputError, match="strategy: found 'best'.*consistent"):
         segment_volume(volume, referencer(HounsfieldPair(24)), propagator, AutomaticSettings(strategy="best"))
