@@ -29,6 +29,7 @@ setup(
         "configs": ["**/*.yaml"],
         "propagation_module": ["weights/*"],
         "reference_module": ["weights/*"],
+        "tools": ["annotate/page/**"],
     },
     install_requires=[
         "torch>=2.6",
@@ -49,10 +50,12 @@ setup(
         "matplotlib",
         "psutil",
         "tensorboard",
+        "fastapi",
+        "uvicorn",
     ],
     extras_require={
         "benchmark": ["itk-morphologicalcontourinterpolation"],
-        "test": ["pytest>=7.4", "hypothesis", "ruff", "mypy", "types-PyYAML", "types-psutil"],
+        "test": ["pytest>=7.4", "hypothesis", "ruff", "mypy", "types-PyYAML", "types-psutil", "httpx", "playwright"],
     },
     entry_points={"console_scripts": ["keyslice = tools.cli:main"]},
 )

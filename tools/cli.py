@@ -34,10 +34,13 @@ TABLE = "Label table: a YAML file or a built-in one (see `keyslice labels`)."
 COMPAT = "Propagate the public paper's way (models paper, stcn), to compare."
 REFERENCE = "Reference model: a name (see `keyslice info`), or a .safetensors or .yaml file."
 STRATEGY = "Choice of key slices: consistent, largest_area, least_uncertainty, non_empty, most_classes, random."
+BLEND = "Share of propagation beside the pair's own word on every slice; 0: propagation alone."
 REQUERY = "Slices to look at again, at most, where a structure is missed or in doubt."
 PRECISION = "float32, bfloat16 or auto: bfloat16 where the processor computes in it."
 REPORT = "Write a JSON report. A run over folders always writes report.json beside its label maps."
 MONTAGE = "Write a PNG picture of the result (for folders: a folder)."
+SESSION = "Folder for the annotations. Default: CASE.keyslice beside each CT."
+FIRST_KEYS = "Label map (or a folder of them) whose slices a new case begins with."
 MEMBERS = "Weights of a member; give it two or more times."
 THRESHOLD = "Mean Dice of the members and what they agree on, which a case must exceed (default 0.9)."
 
@@ -100,6 +103,7 @@ def segment(
     strategy: Annotated[str, typer.Option(help=STRATEGY, metavar="NAME")] = "consistent",
     every: Annotated[int, typer.Option(help="Look at every n-th slice first.", metavar="N")] = 5,
     requery: Annotated[int, typer.Option(help=REQUERY, metavar="N")] = 48,
+    blend: Annotated[float | None, typer.Option(help=BLEND, metavar="SHARE")] = None,
     reference_only: Annotated[
         bool, typer.Option("--reference-only", help="No propagation: the pair segments every slice.")
     ] = False,
@@ -123,6 +127,7 @@ def segment(
         strategy=strategy,
         every=every,
         requery=requery,
+        blend=blend,
         reference_only=reference_only,
         device=device,
         precision=precision,
@@ -159,6 +164,39 @@ def pseudo_label(
         quiet=quiet,
     )
     raise typer.Exit(pseudo_label_command(job))
+
+
+@app.command()
+def annotate(
+    path: Annotated[Path | None, typer.Argument(help=CT, metavar="PATH", readable=False)] = None,
+    session: Annotated[Path | None, path_option("--session", text=SESSION)] = None,
+    labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
+    keys: Annotated[Path | None, path_option("--keys", "-k", text=FIRST_KEYS)] = None,
+    model: Annotated[str, typer.Option(help="Propagation model.", metavar="NAME")] = "small",
+    host: Annotated[str, typer.Option(help="Where to listen; another than 127.0.0.1 needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    token: Annotated[str | None, typer.Option(help="What the page must show. Default: a random one.")] = None,
+    device: Device = "auto",
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open nothing.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Open a made CT, to try it.")] = False,
+) -> None:
+    """Paint a few slices in the browser and have the others proposed."""
+    from tools.annotate.command import Job, annotate_command
+
+    job = Job(
+        path=path,
+        session=session,
+        labels=labels,
+        keys=keys,
+        model=model,
+        host=host,
+        port=port,
+        token=token,
+        device=device,
+        browser=not no_browser,
+        demo=demo,
+    )
+    annotate_command(job)
 
 
 @app.command()

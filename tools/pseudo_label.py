@@ -104,10 +104,12 @@ def _label(job: Job) -> tuple[RoundsState, dict[str, str]]:
     from cps.members import member_opener
     from cps.rounds import label_once
     from cps.selection import AgreementRule
+    from networks.allocator import keep_freed_memory
     from tools.cases import find_scans
     from tools.devices import choose_device
 
     assert job.cts is not None
+    keep_freed_memory()
     if not job.cts.is_dir():
         raise InputError(job.cts, found="no such folder", expected="a folder of CT volumes", fix="check --input")
     device = choose_device(job.device)

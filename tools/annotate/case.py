@@ -1,0 +1,270 @@
+"""One open case and what can be done to it. Belongs to the event loop's thread; see `app`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tools.annotate import describe
+from tools.annotate.changes import Change
+from tools.annotate.document import Document
+from tools.annotate.events import Audience
+from tools.annotate.opening import Opened
+from tools.annotate.refusals import Refusal
+from tools.annotate.runs import Networks, Runs
+from tools.annotate.store import NotSaved
+from tools.annotate.worklist import Summary, write_summary
+from volumes.errors import InputError
+
+if TYPE_CHECKING:
+    from propagation_module.suggestion import Suggestion
+    from volumes.labels import Color
+
+SUMMARY_SECONDS = 2.0
+"""After an action, until the work list's row of the case is written."""
+MOST_ANSWERS = 200
+"""Answers that are remembered, for a page that did not get one and asks again."""
+TOGETHER = 8
+"""Slices that are described before other requests get their turn: some 10 ms at 512 x 512."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class OpenCase:
+    """One open case: the document, what is proposed beside it, who watches, and what runs.
+
+    Args:
+        opened: what it is made of.
+        networks: for what runs.
+        writer: the one thread that waits for the disk.
+
+    Attributes:
+        serial: counts whatever is shown otherwise than before, so that a page can tell old news from new.
+        suggestion: the slice to look at next.
+        notices: lines for the person.
+    """
+
+    def __init__(self, opened: Opened, networks: Networks, writer: ThreadPoolExecutor) -> None:
+        self.entry, self.volume, self.hu_range = opened.entry, opened.volume, opened.hu_range
+        self.document, self.proposals = opened.document, opened.proposals
+        self.models = opened.models
+        self.store = opened.store
+        self.serial = 0
+        self.suggestion: Suggestion | None = None
+        self.notices = list(opened.store.notices)
+        self.summary = opened.summary
+        self.audience = Audience(self._tell_editor)
+        self.runs = Runs(self, networks)
+        self._writer = writer
+        self._changes = asyncio.Lock()  # held from an action on the document until it is on the disk, and told
+        self._answered: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._closed = False
+        self._summary_timer: asyncio.TimerHandle | None = None
+        self._told_notices = len(self.store.notices)
+        self._told = self._lists()
+
+    # Actions.
+
+    def check_editor(self, client: str) -> None:
+        """Raise Refusal unless this page edits the case."""
+        if client != self.audience.editor:
+            raise Refusal(
+                HTTPStatus.CONFLICT,
+                "a page that only watches",
+                "the page that edits this case",
+                "take over first",
+            )
+
+    async def commit(
+        self,
+        act: Callable[[Document], Change | None],
+        move: Literal["change", "undo", "redo"] = "change",
+        *,
+        once: tuple[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Do an action, have it on the disk, tell all; returns what the one who asked is answered.
+
+        Args:
+            act: does it to the document.
+            move: what the journal keeps of it.
+            once: names the action. One of a name that was done is not done again: its answer is that of the first.
+
+        Raises:
+            Refusal: it is not allowed, or the disk does not take it. Nothing has changed then.
+        """
+        async with self._changes:
+            if self._closed:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "a case that was closed just now", "it open", "try again")
+            if once is not None and once in self._answered:
+                return self._answered[once]
+            labels_before = set(self.document.labels)
+            try:
+                change = act(self.document)
+            except InputError as error:
+                raise Refusal.of(error, HTTPStatus.CONFLICT) from error
+            if change is None:
+                return self._answer(None, describe.changed(self, []))
+            try:
+                await self.write(self.store.append, change if move == "change" else move)
+            except Exception as error:
+                self.document.take_back()
+                self.serial += 1
+                self.audience.renew()  # who asked meanwhile has seen what is not to be
+                if isinstance(error, NotSaved):
+                    raise Refusal.of(error, HTTPStatus.INSUFFICIENT_STORAGE) from error
+                raise
+            finally:
+                self._tell_store_notices()
+            labels = set(self.document.labels)
+            concerned = (labels_before ^ labels) | set(change.touched("extent"))
+            slices = {*self.proposals.slices_with(concerned), *change.touched("rejected")}
+            self.proposals.drop(labels_before - labels)
+            self.serial += 1
+            changed = await self._described(slices, change)
+            self.audience.publish("changed", changed)
+            self._edited()
+            answer = self._answer(change, changed)
+            if once is not None:
+                self._answered[once] = answer
+                if len(self._answered) > MOST_ANSWERS:
+                    self._answered.popitem(last=False)
+            return answer
+
+    async def take_proposals(
+        self, array: npt.NDArray[np.uint8], labels: Mapping[int, tuple[str, Color]], slices: Iterable[int]
+    ) -> dict[str, Any]:
+        """Propose what a label map says, until propagation says something else; answers as `commit`.
+
+        Args:
+            array: (D, H, W) in the document's labels.
+            labels: those that the document lacks.
+            slices: those that count.
+        """
+        answer = await self.commit(lambda document: document.put_slices({}, "labels of an import", labels))
+        taken = [z for z in slices if self.proposals.put(z, array[z], {})]
+        await self._save_proposals()
+        self.serial += 1
+        changed = await self._described(taken)
+        self.audience.publish("changed", changed)
+        return {**answer, "title": f"import of {len(taken)} slices as proposals", "changed": changed}
+
+    async def write(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Have the writer's thread do something."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
+
+    async def set_done(self, done: bool) -> None:
+        """Say whether the person is through with the case; on the disk when this returns."""
+        summary = replace(self.current_summary, done=done)
+        await self.write(write_summary, self.entry.session, summary)
+        self.summary = summary
+
+    # News.
+
+    def tell_proposals(self, slices: Iterable[int]) -> None:
+        """Proposals of these slices are others."""
+        self.serial += 1
+        self.audience.publish("changed", describe.changed(self, slices))
+
+    def suggest(self, suggestion: Suggestion | None) -> None:
+        """A propagation has ended: another slice is to be looked at next."""
+        self.suggestion = suggestion
+        self.audience.publish("suggestion", {"suggestion": describe.suggestion(self)})
+        self.tell_proposals([])  # how sure propagation is of each label
+
+    def notice(self, text: str, level: Literal["info", "error"]) -> None:
+        """Tell the person something."""
+        self.notices.append(text)
+        self.audience.publish("notice", {"text": text, "level": level})
+
+    def news(self) -> dict[str, Any]:
+        """Those of the lists in the state that are others than when this was asked last."""
+        lists = self._lists()
+        fresh = {name: rows for name, rows in lists.items() if rows != self._told[name]}
+        self._told = lists
+        return fresh
+
+    async def keep_proposals(self) -> None:
+        """Write down what is proposed, so that it is there when the case is opened again."""
+        try:
+            await self._save_proposals()
+        except NotSaved as error:
+            self.notice(f"The proposals were not saved: {error.found}; {error.fix}.", "error")
+
+    # The end.
+
+    async def close(self) -> None:
+        """End what runs and let go of the session folder; what is under way is done first."""
+        self.audience.close()
+        await self.runs.close()
+        async with self._changes:
+            self._closed = True
+            if self._summary_timer is not None:
+                self._summary_timer.cancel()
+                await self._keep_summary()
+            await self.write(self.store.close)
+
+    # How it is done.
+
+    async def _described(self, slices: Iterable[int], change: Change | None = None) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        for count, part in enumerate(describe.changed_in_parts(self, slices, change)):
+            told = part
+            await _let_others(count)
+        return told
+
+    async def _save_proposals(self) -> None:
+        # Not in the writer's thread: packing takes a second, in which strokes are to be acknowledged.
+        await asyncio.to_thread(self.store.save_proposals, self.proposals.saved(self.document.revision))
+
+    def _lists(self) -> dict[str, Any]:
+        return {"labels": describe.label_rows(self), "rejected": self.proposals.rejected(self.document)}
+
+    def _answer(self, change: Change | None, changed: dict[str, Any]) -> dict[str, Any]:
+        title = None if change is None else change.title
+        return {"revision": self.document.revision, "title": title, "changed": changed}
+
+    def _tell_editor(self) -> None:
+        editor = self.audience.editor
+        self.audience.publish_each("editor", lambda client: {"editor": editor, "you_edit": client == editor})
+
+    def _tell_store_notices(self) -> None:
+        for text in self.store.notices[self._told_notices :]:
+            self._told_notices += 1
+            self.notice(text, "error")
+
+    def _edited(self) -> None:
+        """Keep the work list's row up to date, some time after the last action."""
+        self.summary = replace(self.summary, edited=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        if self._summary_timer is None:
+            loop = asyncio.get_running_loop()
+            self._summary_timer = loop.call_later(SUMMARY_SECONDS, lambda: self.runs.begin(self._keep_summary()))
+
+    async def _keep_summary(self) -> None:
+        self._summary_timer = None
+        self.summary = self.current_summary
+        try:
+            await self.write(write_summary, self.entry.session, self.summary)
+        except OSError as error:  # it only saves opening the case for the list; the next action tries again
+            _LOG.warning("summary of %s: %s", self.entry.key, error)
+
+    @property
+    def current_summary(self) -> Summary:
+        """The work list's row of the case, as it is now."""
+        document = self.document
+        return replace(self.summary, key_slices=len(document.slices), labels=len(document.labels))
+
+
+async def _let_others(count: int) -> None:
+    """Between slices of a long piece of work: other requests get their turn now and then."""
+    if count % TOGETHER == TOGETHER - 1:
+        await asyncio.sleep(0)

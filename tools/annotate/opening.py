@@ -1,0 +1,100 @@
+"""Open a case from the disk: its CT, its session folder, and what it begins with. May take seconds; any thread may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.annotate.automatic_start import available_models
+from tools.annotate.document import Document
+from tools.annotate.imports import as_key_slices, read_import
+from tools.annotate.proposals import Proposals
+from tools.annotate.store import Store, fingerprint
+from tools.annotate.worklist import Entry, Summary, read_summary
+from volumes.formats import read_volume
+from volumes.labels import Color, LabelTable, distinct_color
+from volumes.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a case is made of.
+
+    Attributes:
+        volume: its CT.
+        hu_range: lowest and highest voxel.
+        store: of its session folder, which it holds until it is closed.
+        document, proposals: as they were left.
+        summary: for the work list.
+        models: names of the reference models that fit its labels.
+    """
+
+    entry: Entry
+    volume: Volume
+    hu_range: tuple[int, int]
+    store: Store
+    document: Document
+    proposals: Proposals
+    summary: Summary
+    models: list[str]
+
+
+def open_case(entry: Entry, table: LabelTable | None) -> Opened:
+    """Open a case.
+
+    Args:
+        table: labels of a case that is new; None for one label without a name of its own.
+
+    Raises:
+        InputError: no CT, or a session folder that is another's or in use.
+        OSError: the disk does not allow it.
+    """
+    volume = read_volume(entry.ct)
+    store = Store(entry.session, volume.shape, fingerprint(volume), name=volume.name)
+    document = store.open(_first_labels(entry, table))
+    try:
+        if entry.keys is not None and document.revision == 0:
+            _begin_with(entry, volume, document, store)
+        return Opened(
+            entry,
+            volume,
+            # Slice by slice: over all at once numpy takes as long, but another thread waits for it.
+            (min(int(plane.min()) for plane in volume.array), max(int(plane.max()) for plane in volume.array)),
+            store,
+            document,
+            _proposals(store, volume),
+            read_summary(entry.session),
+            [model.name for model in available_models(label.name for label in document.labels.values())],
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def _first_labels(entry: Entry, table: LabelTable | None) -> Mapping[int, tuple[str, Color]]:
+    """What a new case begins with: a label to paint with at least, unless labels come with the key slices."""
+    if table is not None:
+        return {value: (label.name, label.color) for value, label in table.items()}
+    return {1: ("label_1", distinct_color(1))} if entry.keys is None else {}
+
+
+def _begin_with(entry: Entry, volume: Volume, document: Document, store: Store) -> None:
+    """Key slices that were given on the command line, for a case in which nothing was done yet."""
+    assert entry.keys is not None
+    names = {value: label.name for value, label in document.labels.items()}
+    imported = read_import(entry.keys, volume, names)
+    labels = {value: (label.name, label.color) for value, label in imported.merge.new.items()}
+    change = document.put_slices(as_key_slices(imported), f"key slices of {entry.keys.name}", labels)
+    if change is not None:
+        store.append(change)
+
+
+def _proposals(store: Store, volume: Volume) -> Proposals:
+    proposals = Proposals(volume.shape)
+    saved = store.load_proposals()
+    if saved is not None:
+        for z in np.flatnonzero(saved.labels.any(axis=(1, 2))).tolist():
+            proposals.put(z, saved.labels[z], {label: float(of[z]) for label, of in saved.confidence.items()})
+    return proposals

@@ -1,0 +1,132 @@
+/** What the buttons and keys do. */
+import { $ } from "./dom.js";
+import { Refused } from "./api.js";
+
+export class Actions {
+  constructor(app) {
+    this.app = app;
+    const label = () => app.settings.label;
+    const here = () => ({ z: app.view.z });
+    const buttons = {
+      "#propagate": () => this.propagate(),
+      "#cancel": () => this.cancel(),
+      "#next": () => this.next(),
+      "#accept": () => this.accept(),
+      "#accept-all": () => app.edit({ action: "accept_all" }),
+      "#reject": () => this.reject(),
+      "#undo": () => this.history("undo"),
+      "#redo": () => this.history("redo"),
+      "#first-slice": () => this.extent("first"),
+      "#last-slice": () => this.extent("last"),
+      "#no-extent": () => app.edit({ action: "extent", label: label(), range: null }),
+      "#absent": () => this.absent(),
+      "#clear-label": () => app.edit({ action: "clear_label", ...here(), label: label() }),
+      "#clear": () => app.edit({ action: "clear", ...here() }),
+      "#take-over": () => this.takeOver(),
+      "#preview-apply": () => app.assist.apply(),
+      "#preview-drop": () => app.assist.clear(),
+    };
+    for (const [id, act] of Object.entries(buttons)) $(id).addEventListener("click", act);
+    app.store.on("head reset slice suggestion running editor", () => this.show());
+    app.settings.on("label", () => this.show());
+  }
+
+  /** Enable what can be done, and say what undo and redo would do. */
+  show() {
+    const { store, view } = this.app;
+    if (!store.case) return;
+    const may = store.youEdit;
+    const able = {
+      "#propagate": may && store.labels.size > 0 && store.running !== "automatic",
+      "#next": Boolean(store.suggestion),
+      "#accept": may && (store.sliceState(view.z) !== "accepted" || store.proposals.has(view.z)),
+      "#accept-all": may && store.proposals.size > 0,
+      "#reject": may && store.proposals.has(view.z) && !store.rejected.has(view.z),
+      "#undo": may && store.undo !== null,
+      "#redo": may && store.redo !== null,
+      "#import": may,
+      "#automatic": may && !store.running,
+    };
+    for (const [id, yes] of Object.entries(able)) $(id).disabled = !yes;
+    $("#propagate").hidden = Boolean(store.running);
+    $("#cancel").hidden = !store.running;
+    $("#cancel").disabled = !may;
+    $("#automatic").hidden = store.models.length === 0;
+    $("#undo").title = store.undo ? `Undo: ${store.undo} (Ctrl+Z)` : "Nothing to undo";
+    $("#redo").title = store.redo ? `Redo: ${store.redo} (Ctrl+Y)` : "Nothing to redo";
+    $("#suggested").hidden = !store.suggestion;
+    if (store.suggestion) {
+      const { z, reason } = store.suggestion;
+      $("#suggestion-reason").textContent = `Slice ${z}: ${reason}`;
+    }
+  }
+
+  /** POST that is not an edit; refusals are told. */
+  async request(path, content) {
+    const { app } = this;
+    try {
+      await app.queue.idle();
+      return await app.api.post(path, content);
+    } catch (error) {
+      app.tell(error instanceof Refused ? error.message : "The server does not answer; try again.", "error");
+      return null;
+    }
+  }
+
+  async propagate() {
+    const { app } = this;
+    if (!app.mayEdit() || app.store.running) return;
+    if (await this.request("propagate")) app.say("Propagating …");
+  }
+
+  async cancel() {
+    if (this.app.store.running && (await this.request("cancel"))) this.app.say("Stopped; what has been computed stays.");
+  }
+
+  next() {
+    const { store, settings, goTo, say } = this.app;
+    if (!store.suggestion) return say("No suggestion yet: propagate first.");
+    const { z, labels, reason } = store.suggestion;
+    if (labels?.length && !labels.includes(settings.label)) settings.chooseLabel(labels[0]);
+    goTo({ z });
+    say(`Slice ${z}: ${reason}`);
+  }
+
+  accept() {
+    const { app } = this;
+    if (!$("#accept").disabled) app.edit({ action: "accept", z: app.view.z });
+  }
+
+  reject() {
+    const { app } = this;
+    if (!$("#reject").disabled) app.edit({ action: "reject", z: app.view.z });
+  }
+
+  absent() {
+    const { view, settings, edit } = this.app;
+    if (settings.label !== null) edit({ action: "absent", z: view.z, label: settings.label });
+  }
+
+  /** The chosen label begins or ends on the current slice. */
+  extent(end) {
+    const { store, settings, view, edit } = this.app;
+    const [first, last] = store.extents.get(settings.label) ?? [0, store.depth - 1];
+    const range = end === "first" ? [view.z, Math.max(view.z, last)] : [Math.min(view.z, first), view.z];
+    edit({ action: "extent", label: settings.label, range });
+  }
+
+  /** Undo or redo, and show what it changed. */
+  async history(action) {
+    const { app } = this;
+    app.pointer.cancel();
+    const answer = await app.edit({ action });
+    if (!answer) return;
+    if (!answer.title) return app.say(`Nothing to ${action}.`);
+    const touched = Object.keys(answer.changed.slices ?? {}).map(Number);
+    if (touched.length === 1 && touched[0] !== app.view.z) app.goTo({ z: touched[0] });
+  }
+
+  async takeOver() {
+    if (await this.request("editor", { take: true })) this.app.say("You edit now.");
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Edits on their way to the server: one at a time, in order. An edit is kept until the server has answered it. When
+ * nothing answers, the page makes itself known again (`resume` tells that it did) and sends it once more. That it might
+ * have been done the first time does no harm, but for the few of `ONCE`: these count as done if the case has moved on.
+ *
+ * Emits "change" (something was added, sent or dropped; offline came or went), "refused" (error, edit) and "lost" (the
+ * page has to make itself known again).
+ */
+import { Refused } from "./api.js";
+import { Emitter } from "./emitter.js";
+
+const RETRY_MS = [200, 500, 1000, 2000];
+const KNOWN_MS = 3000; // for the server's first event, before the page connects anew
+const ONCE = ["undo", "redo", "add_label", "delete_label"];
+const KEEP = [401, 503]; // another token, or too busy: the edit itself was not looked at
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class EditQueue extends Emitter {
+  constructor(api, store) {
+    super();
+    this.api = api;
+    this.store = store;
+    this.waiting = [];
+    this.offline = false;
+    this.idleCalls = [];
+    this.resume = () => {};
+  }
+
+  get length() {
+    return this.waiting.length;
+  }
+
+  /**
+   * Send an edit; a slice's own edits are seen at once.
+   * @returns a promise of the answer, null if it was refused (which was told then)
+   */
+  push(body) {
+    const edit = { body };
+    edit.answered = new Promise((resolve) => (edit.resolve = resolve));
+    this.waiting.push(edit);
+    this.store.addPending(edit);
+    this.emit("change");
+    if (this.waiting.length === 1) this.#send();
+    return edit.answered;
+  }
+
+  /** Resolves when everything has been answered. */
+  idle() {
+    return this.waiting.length ? new Promise((resolve) => this.idleCalls.push(resolve)) : Promise.resolve();
+  }
+
+  async #send() {
+    while (this.waiting.length) {
+      const edit = this.waiting[0];
+      edit.revision ??= this.store.revision;
+      try {
+        const answer = await this.api.post("edit", edit.body);
+        this.#setOffline(false);
+        this.waiting.shift();
+        this.store.pending = this.store.pending.filter((other) => other !== edit);
+        this.store.apply(answer.changed);
+        this.#finish(edit, answer);
+      } catch (error) {
+        if (error instanceof Refused && !KEEP.includes(error.status)) {
+          this.#setOffline(false);
+          this.waiting.shift();
+          this.#finish(edit, null);
+          this.emit("refused", { error, edit });
+        } else {
+          await this.#reconnect(error);
+          if (!ONCE.includes(edit.body.action) || this.store.revision === edit.revision) continue;
+          this.#setOffline(false);
+          this.waiting.shift();
+          this.#finish(edit, null);
+        }
+      }
+    }
+    for (const resolve of this.idleCalls.splice(0)) resolve();
+  }
+
+  /** Until the server knows the page: before that it would refuse what comes from it. */
+  async #reconnect(error) {
+    this.#setOffline(true);
+    for (let tries = 0, known = false; !known; tries++) {
+      await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)]);
+      const resumed = new Promise((resolve) => (this.resume = () => resolve(true)));
+      this.emit("lost", error);
+      known = await Promise.race([resumed, pause(KNOWN_MS)]);
+    }
+  }
+
+  #finish(edit, answer) {
+    this.store.removePending(edit);
+    edit.resolve(answer);
+    this.emit("change");
+  }
+
+  #setOffline(offline) {
+    if (this.offline === offline) return;
+    this.offline = offline;
+    this.emit("change");
+  }
+}
