@@ -24,6 +24,7 @@ from volumes.errors import InputError
 from volumes.key_slices import KeySlices
 
 if TYPE_CHECKING:
+    from baseline3d.segmenter import VolumeSegmenter
     from propagation_module.propagator import Propagator
     from propagation_module.session import Session
     from reference_module.referencer import Referencer
@@ -122,9 +123,11 @@ def segment_volume(
     return dialogue.result(progress)
 
 
-def segment_alone(volume: Volume, referencer: Referencer, progress: Progress | None = None) -> Automatic:
-    """Label every slice of `volume` with the pair, without propagation: no key slices, no confidence."""
-    labels = referencer.segment_all(volume, progress)
+def segment_alone(
+    volume: Volume, model: Referencer | VolumeSegmenter, progress: Progress | None = None
+) -> Automatic:
+    """Label every slice with the pair or a 3D network, without propagation: no key slices, no confidence."""
+    labels = model.segment_all(volume, progress)
     warnings = () if labels.any() else (_nothing_on(volume.shape[0]),)
     return Automatic(labels, {}, KeySlices(volume.shape, where=volume.name), {"key_slices": []}, warnings)
 

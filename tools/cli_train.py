@@ -134,3 +134,30 @@ def train_rounds(
         quiet=quiet,
     )
     raise typer.Exit(train_rounds_command(job, start_from or []))
+
+
+@train_app.command("baseline3d")
+def train_baseline3d(
+    config: Config,
+    data: Data,
+    out: Annotated[Path, path_option("--out", text=RUN)] = Path("runs/baseline3d"),
+    device: Device = "auto",
+    resume: Resume = True,
+    start_from: StartFrom = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a 3D U-Net, on labelled CT alone, to compare with. A run that was killed goes on."""
+    from tools.train import Job, train_baseline3d_command
+
+    job = Job(
+        config=config,
+        data=data,
+        out=out,
+        device=device,
+        resume=resume,
+        start_from=start_from,
+        settings=settings or [],
+        quiet=quiet,
+    )
+    raise typer.Exit(train_baseline3d_command(job))

@@ -42,11 +42,12 @@ def versions() -> dict[str, str | None]:
 
 def gather() -> dict[str, Any]:
     """`{"models": {"propagation/paper": {"parameters": 54416065, "weights": None}}, "versions": ...}`."""
+    from baseline3d import models as baseline3d
     from propagation_module import checkpoints
     from reference_module import models
     from tools.devices import list_devices
 
-    described = checkpoints.describe_models() | models.describe_models()
+    described = checkpoints.describe_models() | models.describe_models() | baseline3d.describe_models()
     return {"models": described, "versions": versions(), "devices": list_devices()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from tools.propagate import check_untouched
 from tools.report import Stopwatch, describe_case, describe_labels
 
 if TYPE_CHECKING:
+    from baseline3d.segmenter import VolumeSegmenter
     from propagation_module.propagator import Propagator
+    from reference_module.referencer import Referencer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Job(Outputs):
 
     Attributes:
         ct: a CT volume (file, DICOM folder or zip), or a folder of CTs if `output` is a folder.
-        model: the reference model: a name, or the path of a `.safetensors` or `.yaml` file.
+        model: a reference model or a 3D network: a name, or the path of a `.safetensors` or `.yaml` file.
         weights: its weights; None takes those that ship.
         propagation: configuration in `configs/propagation`.
         propagation_weights: its weights; None takes those that ship.
@@ -66,6 +68,8 @@ class _Segment(Work):
     """The networks and what all cases share."""
 
     def __init__(self, job: Job) -> None:
+        from baseline3d.models import is_3d
+        from baseline3d.segmenter import VolumeSegmenter
         from networks.allocator import keep_freed_memory
         from propagation_module.checkpoints import read_settings
         from reference_module.choices import SelectionSettings
@@ -76,6 +80,9 @@ class _Segment(Work):
 
         keep_freed_memory()
         super().__init__("segment", choose_device(job.device))
+        self.in_3d = is_3d(job.model, job.weights)
+        if self.in_3d:  # nothing is left to propagate
+            job = replace(job, reference_only=True)
         self.job = job
         strategy_named(job.strategy)
         self.automatic = AutomaticSettings(
@@ -87,7 +94,10 @@ class _Segment(Work):
         self.propagation_settings = {} if job.reference_only else read_settings(job.propagation)
         # Before any case: a model that is not there is no fault of theirs.
         with self.stopwatch.stage("load_network"):
-            self.referencer = Referencer.load(job.model, job.weights, device=self.device, precision=job.precision)
+            load = VolumeSegmenter.load if self.in_3d else Referencer.load
+            self.model: Referencer | VolumeSegmenter = load(
+                job.model, job.weights, device=self.device, precision=job.precision
+            )
             if not job.reference_only:
                 _ = self.propagator
 
@@ -103,8 +113,8 @@ class _Segment(Work):
         given = {
             "model": job.model,
             "weights": None if job.weights is None else str(job.weights),
-            "structures": list(self.referencer.table.names()),
-            "input": asdict(self.referencer.settings),
+            "structures": list(self.model.table.names()),
+            "input": asdict(self.model.settings),
             "precision": job.precision,
             "reference_only": job.reference_only,
         }
@@ -120,6 +130,7 @@ class _Segment(Work):
         }
 
     def run(self, case: Case, montage: Path | None) -> dict[str, Any]:
+        from baseline3d.segmenter import VolumeSegmenter
         from tools.automatic import segment_alone, segment_volume
         from volumes.formats import read_volume
         from volumes.label_map import LabelMap
@@ -128,12 +139,12 @@ class _Segment(Work):
         with stopwatch.stage("read"):
             volume = read_volume(case.ct)
         with stopwatch.stage("segment"), progress_bar(case.name, quiet=job.quiet) as progress:
-            if job.reference_only:
-                found = segment_alone(volume, self.referencer, progress)
+            if isinstance(self.model, VolumeSegmenter) or job.reference_only:
+                found = segment_alone(volume, self.model, progress)
             else:
-                found = segment_volume(volume, self.referencer, self.propagator, self.automatic, progress)
+                found = segment_volume(volume, self.model, self.propagator, self.automatic, progress)
         check_untouched(found.labels, found.key_slices)
-        labels = LabelMap(found.labels, volume.geometry, self.referencer.table, case.name)
+        labels = LabelMap(found.labels, volume.geometry, self.model.table, case.name)
         shift = write_results(
             case,
             volume,
@@ -153,7 +164,9 @@ class _Segment(Work):
 
     def summary(self, entry: dict[str, Any]) -> str:
         count = sum(one["voxels"] > 0 for one in entry["labels"].values())
-        how = "by the pair alone" if self.job.reference_only else f"from {len(entry['key_slices'])} key slices"
+        how = f"from {len(entry['key_slices'])} key slices"
+        if self.job.reference_only:
+            how = "by the 3D network" if self.in_3d else "by the pair alone"
         return (
             f"{count} structure{'' if count == 1 else 's'} on {entry['shape'][0]} slices {how} "
             f"in {entry['seconds']['total']:.1f} s"

@@ -1,4 +1,4 @@
-"""`keyslice train propagation|reference|cps|rounds`: from data and a configuration to weights."""
+"""`keyslice train propagation|reference|cps|rounds|baseline3d`: from data and a configuration to weights."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
     """
     from cps.self_training import read_rounds_section, train_rounds
     from cps.training import CrossSettings, read_whole
+    from networks.allocator import keep_freed_memory
 
+    keep_freed_memory()  # members label whole volumes in this process
     for path in start_from:
         _check_weights(path)
     overrides = _prepare(job)
@@ -129,11 +131,30 @@ def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
     return 0
 
 
+def train_baseline3d_command(job: Job) -> int:
+    """Train a 3D network on the labelled cases of a data set, after a look into all of its files.
+
+    Raises:
+        InputError: data, configuration, device or folder that cannot be used, or too little memory for a patch.
+    """
+    from baseline3d.training import train
+    from baseline3d.training_settings import checked, read_whole
+
+    overrides = _prepare(job)
+    checked(read_whole(job.config, overrides), job.config)
+    return _fit(job, overrides, train)
+
+
 def _train_pair(
     job: Job, read_whole: Callable[[str], DictConfig], kind: type[TrainingSettings], train: Callable[..., Path]
 ) -> int:
     overrides = _prepare(job)
     _check_settings(job, read_whole, kind, overrides)
+    return _fit(job, overrides, train)
+
+
+def _fit(job: Job, overrides: Mapping[str, object], train: Callable[..., Path]) -> int:
+    """Train on the data set, once it has been looked through."""
     weights = train(
         job.config,
         data=_checked(job),

@@ -1,0 +1,228 @@
+"""Training a 3D network with labels: `keyslice train baseline3d`.
+
+A run lives in one folder: `checkpoints/`, `csv/` and `tensorboard/` logs, `cases/` (the volumes as they are trained
+on), `run.json` (what the run is made with), and at the end `<name>.safetensors`. Started again on the same folder it
+goes on from the newest checkpoint that is whole, and ends with the weights that it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from baseline3d.cases import TrainingCases, open_cases
+from baseline3d.description import Description
+from baseline3d.intensity import Figures
+from baseline3d.learner import VolumeTraining
+from baseline3d.memory import memory_for
+from baseline3d.models import build_network, load_model, plain, save_model
+from baseline3d.patches import PatchStream
+from baseline3d.training_settings import Configuration, checked, read_whole
+from networks.run_record import keep_record
+from networks.runs import check_run_folder, counted, make_trainer
+from networks.weights import what_does_not_fit
+from reference_module.labelled_stream import _PSEUDO, in_turn, part_of
+from reference_module.made_with import made_with
+from reference_module.pseudo_label import PseudoLabel
+from reference_module.training import SliceModule, _precision
+from volumes.datasets import DataSet, read_dataset
+from volumes.errors import InputError
+from volumes.labels import LabelTable
+
+
+class LabelledPatches(IterableDataset[dict[str, Tensor]]):
+    """Batches as `PatchStream` gives them, a share of each from pseudo-labelled cases, where there are any.
+
+    Pseudo-labelled patches are augmented by the settings `strong` (Zhang, step 3).
+    """
+
+    def __init__(self, cases: TrainingCases, whole: Configuration, start: int, rank: int, ranks: int) -> None:
+        settings = whole.training
+        pseudo = min(settings.batch_size - 1, round(settings.pseudo_share * settings.batch_size)) if cases.pseudo else 0
+        strong = settings.strong or settings.augmentation
+        kinds = (
+            (cases.labelled, settings.batch_size - pseudo, settings.seed, settings.augmentation),
+            (cases.pseudo, pseudo, settings.seed + _PSEUDO, strong),
+        )
+        self.streams = [
+            PatchStream(
+                part_of(group, rank, ranks),
+                cases.table,
+                inputs=whole.input,
+                figures=cases.figures,
+                settings=settings.patches,
+                augmentation=augmentation,
+                batch_size=count,
+                seed=seed,
+                rank=rank,
+            )
+            for group, count, seed, augmentation in kinds
+            if count
+        ]
+        self.start = start
+
+    def __iter__(self) -> Any:
+        return in_turn(self.batch, self.start)
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index`."""
+        parts = [stream.batch(index) for stream in self.streams]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def train(
+    config: str | Path,
+    *,
+    data: str | Path | DataSet,
+    out: str | Path,
+    device: str = "auto",
+    resume: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    start_from: str | Path | None = None,
+    pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train the network of `config` (a shipped name or a YAML file) and write its weights.
+
+    Args:
+        data: folder of a data set in nnU-Net raw or FLARE22 layout, or the data set itself.
+        out: the run's folder. A run that stopped there goes on, unless `resume` is False and it is refused. A run of
+            other data, settings or start weights is refused in any case.
+        device: `auto`, `cpu`, `cuda` (all GPUs), `cuda:N` or `mps`.
+        overrides: entries of the `training` section to replace, under `input` and `inference` those of these sections.
+        start_from: weights of the same network to begin with instead of random ones, for a new run; the HU figures
+            that they were made for stay.
+        pseudo: label maps that unlabelled cases are given, by case name.
+        cache: folder of the prepared volumes, which runs may share; None: `cases` below `out`.
+
+    Returns:
+        The path of the weights, safetensors.
+
+    Raises:
+        InputError: data or configuration that cannot be trained on, a run in the way, or too little memory.
+    """
+    section = read_whole(config, overrides)
+    whole = checked(section, str(config))
+    settings, out = whole.training, Path(out)
+    dataset = data if isinstance(data, DataSet) else read_dataset(data)
+    record = made_with(
+        section,
+        settings,  # type: ignore[arg-type]
+        whole.input,  # type: ignore[arg-type]
+        dataset,
+        start_from=start_from,
+        pseudo=pseudo,
+    )
+    # What is wrong with a start or a checkpoint is said before volumes are prepared, which may take hours.
+    checkpoint = check_run_folder(out, resume, record)
+    network, figures = new_network(whole, section, dataset.table, start_from)
+    check_checkpoint(network, checkpoint)
+    with counted("preparing volumes", progress) as told:
+        cases = open_cases(
+            dataset,
+            cache=Path(cache or out / "cases"),
+            inputs=whole.input,
+            figures=figures,
+            pseudo=pseudo,
+            validate_on=settings.validation_cases if settings.validate_every else -1,
+            workers=settings.workers,
+            progress=told,
+        )
+    module = VolumeTraining(network, whole.network["head"], settings, cases, whole.input, whole.inference)
+    return _run(module, whole, record, out=out, device=device, checkpoint=checkpoint, progress=progress)
+
+
+def new_network(
+    whole: Configuration, section: DictConfig, table: LabelTable, start_from: str | Path | None
+) -> tuple[nn.Module, Figures | None]:
+    """The configuration's network, random by its seed or with the weights of `start_from`, and the figures of these.
+
+    Raises:
+        InputError: weights of other structures, another network or another intensity rule.
+    """
+    torch.manual_seed(whole.training.seed)
+    network = build_network(whole.network, len(table))
+    if start_from is None:
+        return network, None
+    loaded = load_model(start_from)
+    for what, theirs, ours in (
+        ("structures", loaded.table.names(), table.names()),
+        ("network", loaded.described.network, plain(section.network)),
+        ("intensity rule", loaded.settings.intensity, whole.input.intensity),
+    ):
+        if theirs != ours:
+            raise InputError(
+                start_from,
+                found=f"weights of another {what}: {theirs}",
+                expected=f"{ours}",
+                fix="start from weights of the same, or from nothing",
+            )
+    network.load_state_dict(loaded.network.state_dict())
+    return network, loaded.figures
+
+
+def check_checkpoint(network: nn.Module, checkpoint: Path | None) -> None:
+    """Raise InputError if the tensors of a run's checkpoint are not those of its network."""
+    if checkpoint is None:
+        return
+    state = torch.load(checkpoint, map_location="meta", weights_only=True)["state_dict"]
+    given = {name.removeprefix("network."): one for name, one in state.items() if name.startswith("network.")}
+    if complaints := list(what_does_not_fit(given, network.state_dict())):
+        raise InputError(
+            checkpoint,
+            found=f"a run of another network: {'; '.join(complaints)}",
+            expected="one of this configuration and these structures",
+            fix="choose another --out, or the configuration that the run began with",
+        )
+
+
+def _run(
+    module: VolumeTraining,
+    whole: Configuration,
+    record: Mapping[str, Any],
+    *,
+    out: Path,
+    device: str,
+    checkpoint: Path | None,
+    progress: bool,
+) -> Path:
+    """Fit to the end and write `<name>.safetensors`; returns its path."""
+    settings, cases = module.settings, module.cases
+    if checkpoint is None:
+        keep_record(out, record)
+    validates = settings.validate_every if cases.validation else 0
+    trainer = make_trainer(
+        out,
+        steps=settings.steps,
+        device=device,
+        precision=_precision(settings.precision, device),
+        gradient_clip=settings.gradient_clip or None,
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        progress=progress,
+        nodes=settings.nodes,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=validates or settings.steps,
+        limit_val_batches=None if validates else 0,
+    )
+    patches = SliceModule(
+        lambda start, rank, ranks: LabelledPatches(cases, whole, start, rank, ranks),
+        settings.workers,
+        len(cases.validation),
+    )
+    sides = " x ".join(map(str, whole.input.patch))
+    with memory_for(f"{settings.batch_size} patches of {sides} voxels", "training: batch_size, or input: patch"):
+        trainer.fit(module, patches, ckpt_path=checkpoint, weights_only=True)
+    weights = out / f"{whole.name}.safetensors"
+    if trainer.is_global_zero:
+        described = Description(plain(whole.network), cases.table, whole.input, whole.inference, cases.figures)
+        save_model(module.trained, described, weights, {"model": whole.name, "steps": str(trainer.global_step)})
+    return weights

@@ -1,0 +1,161 @@
+"""A 3D configuration, read strictly: which sections it has, and what they may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from omegaconf import DictConfig
+
+from baseline3d.augmentation import AugmentationSettings
+from baseline3d.models import FOLDER, build_network, check_patch, own_name
+from baseline3d.patches import PatchSettings
+from baseline3d.preparation import InputSettings
+from baseline3d.sliding import WindowSettings
+from networks.configurations import check_values, read_config, settings_of, with_overrides
+from reference_module.losses import LossSettings
+from reference_module.training_settings import check_name
+from volumes.errors import InputError
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """The `training.optimizer` section.
+
+    Attributes:
+        kind: `sgd` has Nesterov momentum (nnU-Net: Alves, Tong), `adam` (Gao), `adamw` (Zhang 3.2).
+        betas: of the two Adams.
+        schedule: `poly`: x (1 - step/steps)^power; `steps`: x each of `factors` from its share of the run on;
+            `one_cycle`: up for a tenth of the run, then down.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"]
+    learning_rate: float
+    schedule: Literal["poly", "steps", "one_cycle"]
+    weight_decay: float = 0.0
+    momentum: float = 0.99
+    betas: tuple[float, float] = (0.9, 0.999)
+    power: float = 0.9
+    factors: Mapping[float, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_values(
+            self,
+            "training.optimizer",
+            ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to less than 1"),
+            ("betas", all(0 <= one < 1 for one in self.betas), "two numbers from 0 to less than 1"),
+            ("power", self.power > 0, "more than 0"),
+            (
+                "factors",
+                all(0 < share < 1 and factor > 0 for share, factor in self.factors.items())
+                and bool(self.factors) == (self.schedule == "steps"),
+                "for schedule: steps, and no other, factors above 0 by shares of the run between 0 and 1",
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The `training` section of a 3D configuration.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: patches a step, on each GPU.
+        workers: processes that make patches beside the training loop; 0: within it.
+        gradient_clip: norm to which the gradient is clipped; 0: not at all.
+        averaging: decay of the running mean of the weights, which is what the run ends with; 0: the last ones.
+        validate_every: steps between two validations; 0: never.
+        validation_cases: validate on at most so many; 0: on all.
+        pseudo_share: share of the patches that comes from pseudo-labelled cases, where there are any.
+        augmentation: of patches that people labelled.
+        strong: of pseudo-labelled ones; None: as `augmentation`.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    workers: int
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    gradient_clip: float
+    averaging: float = 0.0
+    checkpoint_every: int
+    log_every: int
+    validate_every: int
+    validation_cases: int = 0
+    pseudo_share: float = 0.5
+    nodes: int = 1
+    optimizer: OptimizerSettings
+    patches: PatchSettings
+    augmentation: AugmentationSettings
+    strong: AugmentationSettings | None = None
+    losses: LossSettings
+
+    def __post_init__(self) -> None:
+        check_values(
+            self,
+            "training",
+            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
+            ("steps", self.steps >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("workers", self.workers >= 0, "0 or more"),
+            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
+            ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
+            ("log_every", self.log_every >= 1, "1 or more"),
+            ("validate_every", self.validate_every >= 0, "0 or more"),
+            ("validation_cases", self.validation_cases >= 0, "0 or more"),
+            ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
+            ("nodes", self.nodes >= 1, "1 or more"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A 3D configuration: its sections, all of them, and no others."""
+
+    name: str
+    network: Mapping[str, Any]
+    input: InputSettings
+    inference: WindowSettings
+    training: TrainingSettings
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.network.get("head") == "sigmoid" and self.training.losses.lovasz:
+            raise InputError(
+                "training.losses.lovasz", found="a weight", expected="0 for a sigmoid head", fix="take it out"
+            )
+
+
+SECTIONS = ("input", "inference")
+"""Overrides under these names replace entries of the section; all others are the training section's."""
+
+
+def read_whole(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> DictConfig:
+    """A 3D configuration with what `overrides` replaces (`{"steps": 10, "input": {"patch": [32, 64, 64]}}`).
+
+    Raises:
+        InputError: no such configuration, or settings that cannot be replaced.
+    """
+    whole = read_config(FOLDER, own_name(name_or_path))
+    changes = dict(overrides or {})
+    sections = {name: changes.pop(name) for name in SECTIONS if name in changes}
+    return with_overrides(whole, {**sections, "training": changes})
+
+
+def checked(whole: DictConfig, where: str) -> Configuration:
+    """The configuration, as its sections' settings.
+
+    Raises:
+        InputError: a section or setting that is missing or does not exist, a value that will not do, or a patch that
+            does not pass through the network.
+    """
+    found = settings_of(whole, Configuration, where)
+    with torch.device("meta"):  # no memory, no initialisation
+        check_patch(build_network(found.network, 1, f"{where}: network"), found.input)
+    return found

@@ -1,0 +1,167 @@
+"""Training a 3D network: what it refuses, that it learns, and that a killed run ends with the same weights."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baseline3d.models import is_3d, load_model
+from baseline3d.segmenter import VolumeSegmenter
+from baseline3d.training import LabelledPatches, train
+from baseline3d.training_settings import checked, read_whole
+from networks.runs import newest_checkpoint
+from volumes.errors import InputError
+from volumes.formats import read_volume
+
+ROOT = Path(__file__).resolve().parents[2]
+Write = Callable[..., Path]
+
+
+def _logged(run: Path, column: str) -> dict[int, float]:
+    """A metric by step, from the logs of all parts of a run."""
+    found = {}
+    for log in sorted((run / "csv").glob("version_*/metrics.csv")):
+        with log.open(newline="") as lines:
+            found |= {int(row["step"]): float(row[column]) for row in csv.DictReader(lines) if row.get(column)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["gao", "alves", "tong", "zhang", "small", "baseline3d/small"])
+def test_shipped_configurations_can_be_trained(name: str) -> None:
+    found = checked(read_whole(name, {"steps": 7, "inference": {"step": 0.75}}), name)
+    assert found.training.steps == 7 and found.inference.step == 0.75
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"stepps": 5}, "stepps.*did you mean 'steps'"),
+        ({"input": {"patch": [5, 16, 16]}}, "input.patch: found 5 x 16 x 16; expected multiples of 2 x 4 x 4"),
+        ({"input": {"patch": [2, 4, 4]}}, "not all of them the least"),
+        ({"input": {"patch": [16, 16]}}, r"input\.patch"),
+        ({"input": {"shape": [16, 16, 16]}}, "a spacing and a shape"),
+        ({"input": {"intensity": {"rule": "window"}}}, "'percentiles' or 'clip' or 'range'"),
+        ({"inference": {"step": 0.0}}, "inference.step"),
+        ({"augmentation": {"flip": [0.5, 0.5, 2.0]}}, "flip"),
+        ({"augmentation": {"scale": [1.2, 0.8]}}, "two rising numbers"),
+        ({"optimizer": {"schedule": "steps"}}, "factors"),
+        ({"optimizer": {"kind": "lion"}}, "'sgd' or 'adam' or 'adamw'"),
+        ({"steps": 0}, "training.steps: found 0"),
+    ],
+)
+def test_settings_that_will_not_do(
+    training_set: Path, tiny_3d: Write, tmp_path: Path, overrides: dict, told: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=told) as error:
+        train(tiny_3d(), data=training_set, out=out, device="cpu", overrides=overrides, progress=False)
+    assert "\n" not in str(error.value) and not out.exists()
+
+
+def test_a_few_steps_learn_and_the_weights_segment(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+    config = tiny_3d(steps=30, validate_every=30, checkpoint_every=30, averaging=0.0)
+    overrides = {"optimizer": {"kind": "adamw", "learning_rate": 1e-2}, "augmentation": {"noise_share": 0.0}}
+    run = tmp_path / "run"
+    weights = train(config, data=training_set, out=run, device="cpu", overrides=overrides, progress=False)
+    losses = list(_logged(run, "loss").values())
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    (dice,) = _logged(run, "validation_mean").values()
+    assert dice == _logged(run, "best_dice")[29] and 0 <= dice <= 1
+    loaded = load_model(weights)
+    assert is_3d(weights) and loaded.table.names() == ("left_ball", "right_ball", "tube")
+    assert loaded.figures is not None and loaded.figures.low < loaded.figures.mean < loaded.figures.high
+    volume = read_volume(training_set / "imagesVal" / "X_0000.nii.gz")
+    found = VolumeSegmenter(loaded).segment_all(volume)
+    assert found.shape == volume.shape and set(np.unique(found)) <= {0, 1, 2, 3}
+    with pytest.raises(InputError, match="a run of something else: training.steps was 30, is 31"):
+        train(tiny_3d(steps=31), data=training_set, out=run, device="cpu", progress=False)
+    fine = train(
+        config,
+        data=training_set,
+        out=tmp_path / "fine",
+        device="cpu",
+        start_from=weights,
+        progress=False,
+        overrides={"steps": 1, "optimizer": {"learning_rate": 1e-9}},
+    )
+    for name, tensor in load_file(weights).items():
+        torch.testing.assert_close(load_file(fine)[name], tensor, rtol=1e-4, atol=1e-5)
+    assert load_model(fine).figures == loaded.figures
+
+
+def test_pseudo_labels_join_and_are_augmented_strongly(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+    from baseline3d.cases import open_cases
+    from volumes.datasets import read_dataset
+
+    whole = checked(read_whole(tiny_3d(batch_size=5, pseudo_share=0.4, strong={"paint_share": 1.0})), "tiny")
+    pseudo = {"V": training_set / "labelsTr" / "A.nii.gz"}
+    cases = open_cases(read_dataset(training_set), cache=tmp_path, inputs=whole.input, pseudo=pseudo)
+    stream = LabelledPatches(cases, whole, 0, 0, 1)
+    own, strong = stream.streams
+    assert (own.batch_size, strong.batch_size) == (3, 2) and [case.name for case in strong.cases] == ["V"]
+    assert strong._augment.settings.paint_share == 1.0 and own._augment.settings.paint_share == 0.3
+    assert stream.batch(0)["image"].shape == (5, 1, 4, 16, 16)
+    assert (
+        LabelledPatches(cases, whole, 0, 1, 2).streams[0].cases
+        != LabelledPatches(cases, whole, 0, 0, 2).streams[0].cases
+    )
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from baseline3d.training import train
+train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], device="cpu", progress=False)
+"""
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+    config, cut = tiny_3d(steps=12, workers=1), tmp_path / "cut"
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "-c", SCRIPT, str(config), str(training_set), str(cut)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    first, deadline = start(), time.monotonic() + 240
+    while newest_checkpoint(cut / "checkpoints") is None:
+        assert first.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (cut / "tiny.safetensors").exists()
+    second = start()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = train(config, data=training_set, out=tmp_path / "whole", device="cpu", progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert second.wait(240) == 0 and (cut / "csv" / "version_1").is_dir()
+    expected, found = load_file(whole), load_file(cut / "tiny.safetensors")
+    assert set(expected) == set(found)
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+
+
+def test_weights_of_the_other_side_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    other = tmp_path / "pair.safetensors"
+    save_file({"a": torch.zeros(1)}, other, {"network": "{}"})
+    assert not is_3d(other) and not is_3d("small") and is_3d("baseline3d/small")
+    with pytest.raises(InputError, match="weights that are not those of a 3D network"):
+        load_model(other)
+    with pytest.raises(InputError, match="no weights that ship under this name.*keyslice train baseline3d"):
+        load_model("baseline3d/gao")
