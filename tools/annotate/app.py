@@ -12,11 +12,17 @@ Concurrency
 - One engine thread a case owns the propagation session and the networks. It gets what is given as immutable slices and
   posts updates to the loop with `call_soon_threadsafe`.
 - Locks: each case has one asyncio lock, held from an action until its journal record is on the disk and all watchers
-  are told; those who wait get it in the order in which they came. The registry of cases has another, held while a case
-  is opened or closed; closing takes the case's lock inside it, and nobody takes the two the other way round. The
-  engine's condition is held for a few instructions, and nothing is called under it.
+  are told; those who wait get it in the order in which they came. What propagation says while a long change is put
+  into words is told after it. Another lock of the case lets one at a time write the file of proposals; it is taken
+  last. The registry of cases has one, held while a case is opened or closed; closing takes the case's lock inside it,
+  and nobody takes the two the other way round. The engine's condition is held for a few instructions, and nothing is
+  called under it.
 - An action is answered after its record is on the disk. If the disk refuses, the document goes back to where it was,
   the answer is 507 and all watchers get the state anew.
+- An action that has begun is done wholly: it is a task of its own, which goes on when the one who asked hangs up.
+- Labels are numbers, and a number may become another label's. What was worked out beside the document (a reference
+  model's slices, an import) is given the numbers that hold when it is taken in; what propagation says late of a number
+  that is another label's by then is dropped.
 - A page that is slow to read its events is not waited for: see `events`.
 """
 

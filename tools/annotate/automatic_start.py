@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tools.annotate.given import GivenSlice
-from tools.annotate.merging import LabelMerge, merge_labels
+from tools.annotate.merging import LabelMerge, is_unnamed, merge_labels
 from volumes.labels import name_key
 
 if TYPE_CHECKING:
     from reference_module.referencer import Progress, Referencer
+    from volumes.labels import LabelTable
     from volumes.volume import Volume
 
 STRATEGY = "consistent"  # what `keyslice segment` takes by itself
@@ -35,25 +37,30 @@ class AvailableModel:
 
 
 def available_models(names: Iterable[str]) -> list[AvailableModel]:
-    """Models that know a structure of the document's, or all where the document has no label yet.
+    """Models that know a structure of the document's, or all where no label has a name yet.
 
     Args:
         names: of the document's labels.
     """
-    from reference_module.description import WEIGHTS_FOLDER, Description
-
-    wanted = {name_key(name) for name in names}
+    wanted = {name_key(name) for name in names if not is_unnamed(name)}
     found = []
-    for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors")):
-        table = Description.read(path).table
+    for model, table in _shipped():
         shared = tuple(
             label.name
             for label in table.values()
             if not wanted.isdisjoint(name_key(text) for text in (label.name, *label.aliases))
         )
         if shared or not wanted:
-            found.append(AvailableModel(path.stem, table.names(), shared))
+            found.append(AvailableModel(model, table.names(), shared))
     return found
+
+
+@cache
+def _shipped() -> list[tuple[str, LabelTable]]:
+    """Names of the models and what they know."""
+    from reference_module.description import WEIGHTS_FOLDER, Description
+
+    return [(path.stem, Description.read(path).table) for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))]
 
 
 def find_key_slices(

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from tools.annotate import describe
+from tools.annotate.automatic_start import available_models
 from tools.annotate.changes import Change
 from tools.annotate.document import Document
 from tools.annotate.events import Audience
+from tools.annotate.merging import merge_again
 from tools.annotate.opening import Opened
-from tools.annotate.refusals import Refusal
+from tools.annotate.refusals import Refusal, closed_just_now
 from tools.annotate.runs import Networks, Runs
 from tools.annotate.store import NotSaved
 from tools.annotate.worklist import Summary, write_summary
@@ -28,7 +27,7 @@ from volumes.errors import InputError
 
 if TYPE_CHECKING:
     from propagation_module.suggestion import Suggestion
-    from volumes.labels import Color
+    from tools.annotate.imports import Imported
 
 SUMMARY_SECONDS = 2.0
 """After an action, until the work list's row of the case is written."""
@@ -57,7 +56,6 @@ class OpenCase:
     def __init__(self, opened: Opened, networks: Networks, writer: ThreadPoolExecutor) -> None:
         self.entry, self.volume, self.hu_range = opened.entry, opened.volume, opened.hu_range
         self.document, self.proposals = opened.document, opened.proposals
-        self.models = opened.models
         self.store = opened.store
         self.serial = 0
         self.suggestion: Suggestion | None = None
@@ -67,6 +65,9 @@ class OpenCase:
         self.runs = Runs(self, networks)
         self._writer = writer
         self._changes = asyncio.Lock()  # held from an action on the document until it is on the disk, and told
+        self._saving = asyncio.Lock()  # one file, one writer
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._held: list[Iterable[int]] | None = None  # news of proposals, while longer news are put together
         self._answered: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._closed = False
         self._summary_timer: asyncio.TimerHandle | None = None
@@ -102,61 +103,41 @@ class OpenCase:
         Raises:
             Refusal: it is not allowed, or the disk does not take it. Nothing has changed then.
         """
-        async with self._changes:
-            if self._closed:
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "a case that was closed just now", "it open", "try again")
+
+        async def whole() -> dict[str, Any]:
             if once is not None and once in self._answered:
                 return self._answered[once]
-            labels_before = set(self.document.labels)
-            try:
-                change = act(self.document)
-            except InputError as error:
-                raise Refusal.of(error, HTTPStatus.CONFLICT) from error
-            if change is None:
-                return self._answer(None, describe.changed(self, []))
-            try:
-                await self.write(self.store.append, change if move == "change" else move)
-            except Exception as error:
-                self.document.take_back()
-                self.serial += 1
-                self.audience.renew()  # who asked meanwhile has seen what is not to be
-                if isinstance(error, NotSaved):
-                    raise Refusal.of(error, HTTPStatus.INSUFFICIENT_STORAGE) from error
-                raise
-            finally:
-                self._tell_store_notices()
-            labels = set(self.document.labels)
-            concerned = (labels_before ^ labels) | set(change.touched("extent"))
-            slices = {*self.proposals.slices_with(concerned), *change.touched("rejected")}
-            self.proposals.drop(labels_before - labels)
-            self.serial += 1
-            changed = await self._described(slices, change)
-            self.audience.publish("changed", changed)
-            self._edited()
-            answer = self._answer(change, changed)
-            if once is not None:
+            answer = await self._commit(act, move)
+            if once is not None and answer["title"] is not None:
                 self._answered[once] = answer
                 if len(self._answered) > MOST_ANSWERS:
                     self._answered.popitem(last=False)
             return answer
 
+        return await self._in_turn(whole)
+
     async def take_proposals(
-        self, array: npt.NDArray[np.uint8], labels: Mapping[int, tuple[str, Color]], slices: Iterable[int]
+        self, imported: Imported, names: Mapping[int, str], slices: Iterable[int]
     ) -> dict[str, Any]:
         """Propose what a label map says, until propagation says something else; answers as `commit`.
 
         Args:
-            array: (D, H, W) in the document's labels.
-            labels: those that the document lacks.
+            names: of the document's labels when it was read.
             slices: those that count.
         """
-        answer = await self.commit(lambda document: document.put_slices({}, "labels of an import", labels))
-        taken = [z for z in slices if self.proposals.put(z, array[z], {})]
-        await self._save_proposals()
-        self.serial += 1
-        changed = await self._described(taken)
-        self.audience.publish("changed", changed)
-        return {**answer, "title": f"import of {len(taken)} slices as proposals", "changed": changed}
+
+        async def whole() -> dict[str, Any]:
+            merge = merge_again(imported.merge, names, self.document.names, "import")
+            array = await asyncio.to_thread(merge.applied, imported.array)
+            answer = await self._commit(lambda document: document.put_slices({}, "labels of an import", merge.colors))
+            labels = set(merge.values.values())
+            taken = [z for z in slices if self.proposals.take_in(z, array[z], labels)]
+            changed = await self._tell_changed(taken)
+            return {**answer, "title": f"import of {len(taken)} slices as proposals", "changed": changed}
+
+        answer = await self._in_turn(whole)
+        await self.keep_proposals()
+        return answer
 
     async def write(self, work: Callable[..., None], *arguments: Any) -> None:
         """Have the writer's thread do something."""
@@ -172,6 +153,9 @@ class OpenCase:
 
     def tell_proposals(self, slices: Iterable[int]) -> None:
         """Proposals of these slices are others."""
+        if self._held is not None:
+            self._held.append(slices)
+            return
         self.serial += 1
         self.audience.publish("changed", describe.changed(self, slices))
 
@@ -215,19 +199,77 @@ class OpenCase:
 
     # How it is done.
 
-    async def _described(self, slices: Iterable[int], change: Change | None = None) -> dict[str, Any]:
+    async def _in_turn(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Do something to the document after what came before, and wholly, even if who asked no longer waits."""
+
+        async def locked() -> dict[str, Any]:
+            async with self._changes:
+                if self._closed:
+                    raise closed_just_now()
+                return await work()
+
+        task = asyncio.get_running_loop().create_task(locked())
+        self._under_way.add(task)  # an event loop alone would forget it
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _commit(
+        self, act: Callable[[Document], Change | None], move: Literal["change", "undo", "redo"] = "change"
+    ) -> dict[str, Any]:
+        labels_before = set(self.document.labels)
+        try:
+            change = act(self.document)
+        except InputError as error:
+            raise Refusal.of(error, HTTPStatus.CONFLICT) from error
+        if change is None:
+            return self._answer(None, describe.changed(self, []))
+        try:
+            await self.write(self.store.append, change if move == "change" else move)
+        except Exception as error:
+            self.document.take_back()
+            self.serial += 1
+            self.audience.renew()  # who asked meanwhile has seen what is not to be
+            if isinstance(error, NotSaved):
+                raise Refusal.of(error, HTTPStatus.INSUFFICIENT_STORAGE) from error
+            raise
+        finally:
+            self._tell_store_notices()
+        labels = set(self.document.labels)
+        gone, come = labels_before - labels, labels - labels_before
+        slices = self.proposals.slices_with(gone | come | set(change.touched("extent")))
+        # A label that was deleted may come back by undo, and its proposals with it. What comes otherwise is new, and
+        # what goes by undo has never been.
+        stale = gone if move == "undo" else come
+        self.proposals.drop(stale)
+        self.runs.forget(stale)
+        changed = await self._tell_changed({*slices, *change.touched("rejected")}, change)
+        self._edited()
+        return self._answer(change, changed)
+
+    async def _tell_changed(self, slices: Iterable[int], change: Change | None = None) -> dict[str, Any]:
+        """Tell all what is shown otherwise. What propagation says meanwhile is told after it: it is newer."""
+        self.serial += 1
         told: dict[str, Any] = {}
-        for count, part in enumerate(describe.changed_in_parts(self, slices, change)):
-            told = part
-            await _let_others(count)
+        self._held = []
+        try:
+            for count, part in enumerate(describe.changed_in_parts(self, slices, change)):
+                told = part
+                await _let_others(count)
+            self.audience.publish("changed", told)
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self.tell_proposals({z for some in held for z in some})
         return told
 
     async def _save_proposals(self) -> None:
         # Not in the writer's thread: packing takes a second, in which strokes are to be acknowledged.
-        await asyncio.to_thread(self.store.save_proposals, self.proposals.saved(self.document.revision))
+        async with self._saving:
+            await asyncio.to_thread(self.store.save_proposals, self.proposals.saved(self.document.revision))
 
     def _lists(self) -> dict[str, Any]:
-        return {"labels": describe.label_rows(self), "rejected": self.proposals.rejected(self.document)}
+        rejected = self.proposals.rejected(self.document)
+        return {"labels": describe.label_rows(self), "rejected": rejected, "models": self.models}
 
     def _answer(self, change: Change | None, changed: dict[str, Any]) -> dict[str, Any]:
         title = None if change is None else change.title
@@ -256,6 +298,11 @@ class OpenCase:
             await self.write(write_summary, self.entry.session, self.summary)
         except OSError as error:  # it only saves opening the case for the list; the next action tries again
             _LOG.warning("summary of %s: %s", self.entry.key, error)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the reference models that fit the labels."""
+        return [model.name for model in available_models(self.document.names.values())]
 
     @property
     def current_summary(self) -> Summary:

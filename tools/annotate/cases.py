@@ -93,12 +93,13 @@ class Cases:
 
     async def _make_room(self) -> None:
         while len(self._open) >= MOST_OPEN:
-            idle = next((key for key, case in self._open.items() if not len(case.audience)), None)
-            if idle is None:
+            idle = [key for key, case in self._open.items() if not len(case.audience)]
+            if not idle:
                 raise Refusal(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     f"{len(self._open)} cases open in pages",
                     f"at most {MOST_OPEN}",
                     "close one of the pages first",
                 )
-            await self._open.pop(idle).close()
+            quiet = [key for key in idle if self._open[key].runs.running is None]  # closing ends what runs
+            await self._open.pop((quiet or idle)[0]).close()

@@ -80,6 +80,7 @@ class Engine:
         self._newest, self._ended = 0, 0  # run numbers; runs between the two are waiting or under way
         self._stopping, self._closed = 0, False  # runs up to this number shall end
         self._prepared = False
+        self._tell_all = False
         self._referencer: tuple[str, Referencer] | None = None
         self._proposer = Proposer(volume, make_propagator, self._tell)
         self._thread = threading.Thread(target=self._work, name=f"engine {volume.name}", daemon=True)
@@ -130,6 +131,10 @@ class Engine:
             The run's number.
         """
         return self._begin(lambda run: _Automatic(run, model, dict(names)))
+
+    def tell_all(self) -> None:
+        """Have the next run tell of every slice: proposals were lost. It computes none again."""
+        self._tell_all = True
 
     def cancel(self) -> None:
         """End the run under way, before its next slice. What was proposed stays."""
@@ -184,6 +189,9 @@ class Engine:
                 self._proposer.load()
                 return None
             self._check(job.run)
+            if self._tell_all:  # cleared first: set again meanwhile, it counts for the run after this one
+                self._tell_all = False
+                self._proposer.tell_all()
             return self._proposer.propagate(job, self._check) if isinstance(job, State) else self._find(job)
         except _Stopped:
             return Cancelled(job.run)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volumes.errors import InputError
-from volumes.labels import MAX_LABEL, Label, LabelTable, name_key
+from volumes.labels import MAX_LABEL, Color, Label, LabelTable, distinct_color, name_key
 
 _UNNAMED = re.compile(r"label_\d+")  # as a table calls a label that the file gives no name
 
@@ -27,6 +27,11 @@ class LabelMerge:
 
     values: dict[int, int]
     new: dict[int, Label]
+
+    @property
+    def colors(self) -> dict[int, tuple[str, Color]]:
+        """Names and colours of the labels that the document lacks, as it takes them."""
+        return {value: (label.name, label.color) for value, label in self.new.items()}
 
     def applied(self, array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Foreign labels of any shape in the document's numbers; others become 0."""
@@ -60,7 +65,7 @@ def merge_labels(
     unknown = []
     for value in sorted(occurring):
         label = foreign[value]
-        named = not _UNNAMED.fullmatch(name_key(label.name))
+        named = not is_unnamed(label.name)
         match = next((by_name[key] for key in map(name_key, (label.name, *label.aliases)) if key in by_name), None)
         if match is None and not named and value in own:
             match = value
@@ -74,6 +79,30 @@ def merge_labels(
         values[label.value] = free
         new[free] = Label(free, label.name, label.color)
     return LabelMerge(values, new)
+
+
+def merge_again(merge: LabelMerge, begun: Mapping[int, str], now: Mapping[int, str], where: str | Path) -> LabelMerge:
+    """How labels that `merge` gave numbers become the document's as it is now.
+
+    Meanwhile a person may have added, deleted or renamed labels, so that a number may be another label's.
+
+    Args:
+        begun: names of the document's labels when `merge` was made.
+        now: their names now.
+
+    Raises:
+        InputError: more than 255 labels together.
+    """
+    numbers = sorted(set(merge.values.values()))
+    if begun == now:
+        return LabelMerge({value: value for value in numbers}, merge.new)
+    named = (merge.new[v] if v in merge.new else Label(v, begun[v], distinct_color(v)) for v in numbers)
+    return merge_labels(now, LabelTable(named, name=str(where)), numbers, where)
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether a label is called as a table calls one without a name."""
+    return _UNNAMED.fullmatch(name_key(name)) is not None
 
 
 def _free(taken: set[int], where: str | Path) -> int:

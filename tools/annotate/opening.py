@@ -28,7 +28,6 @@ class Opened:
         store: of its session folder, which it holds until it is closed.
         document, proposals: as they were left.
         summary: for the work list.
-        models: names of the reference models that fit its labels.
     """
 
     entry: Entry
@@ -38,7 +37,6 @@ class Opened:
     document: Document
     proposals: Proposals
     summary: Summary
-    models: list[str]
 
 
 def open_case(entry: Entry, table: LabelTable | None) -> Opened:
@@ -52,6 +50,7 @@ def open_case(entry: Entry, table: LabelTable | None) -> Opened:
         OSError: the disk does not allow it.
     """
     volume = read_volume(entry.ct)
+    available_models(())  # reads the files, here where nobody waits for the thread
     store = Store(entry.session, volume.shape, fingerprint(volume), name=volume.name)
     document = store.open(_first_labels(entry, table))
     try:
@@ -66,7 +65,6 @@ def open_case(entry: Entry, table: LabelTable | None) -> Opened:
             document,
             _proposals(store, volume),
             read_summary(entry.session),
-            [model.name for model in available_models(label.name for label in document.labels.values())],
         )
     except BaseException:
         store.close()

@@ -5,7 +5,7 @@ Belongs to the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,24 @@ class Proposals:
             del self._labels[z], self.confidence[z]
         return True
 
+    def follow(self, z: int, mask: Mask, confidence: Mapping[int, float]) -> bool:
+        """Take over what propagation says of a slice; whether there were other proposals.
+
+        What was imported of labels that it never carried, which `confidence` lacks, stays where it says nothing.
+        """
+        kept = [label for label in self._labels.get(z, ()) if label not in {**confidence, **self.confidence[z]}]
+        if kept:
+            mask = np.where((mask == 0) & np.isin(self.masks[z], kept), self.masks[z], mask)
+        return self.put(z, mask, confidence)
+
+    def take_in(self, z: int, mask: Mask, labels: Collection[int]) -> bool:
+        """Propose what a file says of `labels` on a slice, others going on beside it; whether that is new."""
+        others = np.isin(self.masks[z], list(labels), invert=True)
+        known = {label: value for label, value in self.confidence.get(z, {}).items() if label not in labels}
+        return self.put(z, np.where((mask == 0) & others, self.masks[z], mask), known)
+
     def drop(self, labels: AbstractSet[int]) -> None:
-        """Forget what is proposed of labels that are no more: their numbers may become others'."""
+        """Forget what is proposed of labels whose numbers are others' now."""
         for z in self.slices_with(labels):
             kept = np.where(np.isin(self.masks[z], list(labels)), np.uint8(0), self.masks[z])
             self.put(z, kept, self.confidence.get(z, {}))

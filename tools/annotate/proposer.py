@@ -61,6 +61,10 @@ class Proposer:
         """Begin anew with the next state: the session may be half-changed."""
         self._session = None
 
+    def tell_all(self) -> None:
+        """Have the next run tell of every slice: the server has lost proposals."""
+        self._untold = set(range(self._volume.shape[0]))
+
     def propagate(self, state: State, check: Callable[[int], None]) -> Finished | Failed:
         """Carry a state out, slice by slice.
 
@@ -92,7 +96,7 @@ class Proposer:
         propagator = self.load()
         if self._session is None:
             self._session = propagator.open(self._volume)
-            self._untold = set(range(self._volume.shape[0]))
+            self.tell_all()
         return self._session
 
     def _take_back(self, state: State) -> Failed:

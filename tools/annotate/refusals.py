@@ -42,3 +42,8 @@ class Refusal(Exception):
 def invalid(found: str, expected: str, fix: str) -> Refusal:
     """A request that can be read but makes no sense for this case."""
     return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, found, expected, fix)
+
+
+def closed_just_now() -> Refusal:
+    """A request that came while its case was being closed."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "a case that was closed just now", "it open", "try again")

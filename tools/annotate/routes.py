@@ -102,6 +102,7 @@ async def pixels(case: Case, slab: Slab) -> StreamingResponse:
 @router.get(CASE + "/events")
 async def events(case: Case, client: Annotated[Client, Query()]) -> StreamingResponse:
     """What happens to the case, as server-sent events; the first of them is the whole state."""
+    case.runs.warm_up()
     return _Events(case, case.audience.join(client))
 
 

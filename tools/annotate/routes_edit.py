@@ -18,6 +18,7 @@ from tools.annotate.document import Document
 from tools.annotate.protocol import CASE, pixels_of, runs_of
 from tools.annotate.refusals import invalid
 from tools.annotate.routes import Case
+from tools.annotate.runs import load_tools
 
 Action = Callable[[Document], Change | None]
 
@@ -66,6 +67,7 @@ async def automatic(body: bodies.Automatic, case: Case) -> JSONResponse:
 async def assist(body: Annotated[bodies.Assist, Body()], case: Case) -> JSONResponse:
     """The pixels that a tool finds, for the page to show before they count."""
     _check_slice(body.z, case)
+    await asyncio.to_thread(load_tools)
     find = _tool(body, case)
     found = await asyncio.to_thread(find)
     return JSONResponse({"runs": runs_of(found), "pixels": int(found.sum())})
@@ -152,7 +154,7 @@ def _tool(
     case: OpenCase,
 ) -> Callable[[], npt.NDArray[np.bool_]]:
     """What is to be computed, on arrays that do not change meanwhile."""
-    from tools.annotate import assist as tools  # OpenCV and scikit-image take a second to load
+    from tools.annotate import assist as tools  # loaded by now: OpenCV and scikit-image take a second
 
     plane, shape = case.volume.array[body.z], case.volume.shape[1:]
     match body:

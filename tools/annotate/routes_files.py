@@ -17,9 +17,13 @@ from pydantic import ValidationError
 from tools.annotate import exports, imports
 from tools.annotate.bodies import Client, Export, ImportPath
 from tools.annotate.case import OpenCase
+from tools.annotate.changes import Change
+from tools.annotate.document import Document
+from tools.annotate.merging import merge_again
 from tools.annotate.protocol import CASE
 from tools.annotate.refusals import Refusal, invalid
 from tools.annotate.routes import Case, Registry
+from tools.annotate.taking_in import renumbered
 from tools.annotate.uploads import check_self_contained
 from tools.files import LABEL_SUFFIXES, suffix_of
 
@@ -78,16 +82,20 @@ async def take_in(
 
 
 async def _take(case: OpenCase, path: Path, kind: str, slices: list[int] | None) -> dict[str, Any]:
-    names = {value: label.name for value, label in case.document.labels.items()}
+    names = case.document.names
     await asyncio.to_thread(check_self_contained, path)
     imported = await asyncio.to_thread(imports.read_import, path, case.volume, names)
-    labels = {value: (label.name, label.color) for value, label in imported.merge.new.items()}
     if kind == "key_slices":
         found = await asyncio.to_thread(imports.as_key_slices, imported, slices)
-        return await case.commit(lambda document: document.put_slices(found, f"import {len(found)} key slices", labels))
+
+        def act(document: Document) -> Change | None:
+            merge = merge_again(imported.merge, names, document.names, path)
+            return document.put_slices(renumbered(found, merge), f"import {len(found)} key slices", merge.colors)
+
+        return await case.commit(act)
     depth = case.volume.shape[0]
     chosen = range(depth) if slices is None else [z for z in slices if z < depth]
-    return await case.take_proposals(imported.array, labels, chosen)
+    return await case.take_proposals(imported, names, chosen)
 
 
 async def _named(request: Request) -> str:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tools.annotate.engine import Engine
 from tools.annotate.engine_updates import (
@@ -20,14 +24,20 @@ from tools.annotate.engine_updates import (
     Proposed,
     Working,
 )
-from tools.annotate.refusals import Refusal
+from tools.annotate.merging import merge_again
+from tools.annotate.refusals import Refusal, closed_just_now
+from tools.annotate.taking_in import allowed, renumbered
 
 if TYPE_CHECKING:
     from propagation_module.propagator import Propagator
     from reference_module.referencer import Referencer
     from tools.annotate.case import OpenCase
+    from tools.annotate.changes import Change
+    from tools.annotate.document import Document
 
 PROPAGATION, AUTOMATIC = "propagation", "automatic"
+WARM_UP_SECONDS = 3.0
+"""After a page has come, until networks and tools are loaded: it gets the CT first."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +66,26 @@ class Runs:
         self.progress = {"done": 0, "total": 0}
         self._case, self._networks = case, networks
         self._engine: Engine | None = None
+        self._closed = False
+        self._warm_up: asyncio.TimerHandle | None = None
         self._run = 0
+        self._names: dict[int, str] = {}  # of the labels when the run began
+        self._stale: dict[int, int] = {}  # label -> last run that means another label by its number
         self._tasks: set[asyncio.Task[Any]] = set()  # an event loop alone would forget them
 
     def propagate(self) -> None:
         """Propagate what is given now; a run that is under way ends."""
         document = self._case.document
-        names = {value: label.name for value, label in document.labels.items()}
         engine = self._opened()
-        self._run = engine.start(document.slices, document.extents, document.revision, names)
+        self._names = document.names
+        self._run = engine.start(document.slices, document.extents, document.revision, self._names)
         self._tell_progress(PROPAGATION, 0, 0)
 
     def automatic(self, model: str) -> None:
         """Let a reference model find key slices; a run that is under way ends."""
-        names = {value: label.name for value, label in self._case.document.labels.items()}
-        self._run = self._opened().automatic(model, names)
+        engine = self._opened()
+        self._names = self._case.document.names
+        self._run = engine.automatic(model, self._names)
         self._tell_progress(AUTOMATIC, 0, 0)
 
     def cancel(self) -> None:
@@ -78,14 +93,34 @@ class Runs:
         if self._engine is not None:
             self._engine.cancel()
 
+    def warm_up(self) -> None:
+        """Load soon what the first run and the first tool need, so that nobody waits for it with a stroke."""
+        if self._warm_up is None and not self._closed:
+            self._warm_up = asyncio.get_running_loop().call_later(WARM_UP_SECONDS, self._load)
+
+    def forget(self, labels: AbstractSet[int]) -> None:
+        """These numbers are other labels' now: what runs does not speak of them, and proposals were dropped."""
+        self._stale.update(dict.fromkeys(labels, self._run))
+        if labels and self._engine is not None:
+            self._engine.tell_all()
+
     async def close(self) -> None:
         """End what runs, and the engine's thread."""
+        self._closed = True
+        if self._warm_up is not None:
+            self._warm_up.cancel()
         if self._engine is not None:
             await asyncio.to_thread(self._engine.close)
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _load(self) -> None:
+        self._opened().warm_up()
+        self.begin(asyncio.to_thread(load_tools))
+
     def _opened(self) -> Engine:
+        if self._closed:
+            raise closed_just_now()
         if self._engine is None:
             loop = asyncio.get_running_loop()
 
@@ -99,7 +134,7 @@ class Runs:
     def _receive(self, update: EngineUpdate) -> None:
         case, current = self._case, update.run == self._run
         if isinstance(update, Proposed):
-            if case.proposals.put(update.z, update.mask, update.confidence):
+            if case.proposals.follow(update.z, *self._not_stale(update)):
                 case.tell_proposals([update.z])
             if current:
                 self._tell_progress(PROPAGATION, update.done, update.total)
@@ -114,7 +149,7 @@ class Runs:
         elif isinstance(update, KeySlicesFound):
             if current:
                 self._tell_progress(None, 0, 0)
-            self.begin(self._take(update))
+            self.begin(self._take(update, self._names))
         elif isinstance(update, Cancelled):
             self._keep_proposals()
             if current:
@@ -124,16 +159,34 @@ class Runs:
             if current:
                 self._tell_progress(None, 0, 0)
 
-    async def _take(self, found: KeySlicesFound) -> None:
+    def _not_stale(self, update: Proposed) -> tuple[npt.NDArray[np.uint8], dict[int, float]]:
+        """Mask and confidence without labels whose numbers are others' by now."""
+        stale = [label for label, run in self._stale.items() if update.run <= run]
+        if not stale:
+            return update.mask, update.confidence
+        mask = np.where(np.isin(update.mask, stale), np.uint8(0), update.mask)
+        return mask, {label: value for label, value in update.confidence.items() if label not in stale}
+
+    async def _take(self, found: KeySlicesFound, names: dict[int, str]) -> None:
         """Key slices of the reference model become the document's, like an action of the person."""
         case = self._case
         if not found.key_slices:
             case.notice("the model found none of its structures", "info")
             return
-        labels = {value: (label.name, label.color) for value, label in found.merge.new.items()}
         title = f"automatic start, {len(found.key_slices)} slices"
+        left_out: list[str] = []
+
+        def act(document: Document) -> Change | None:
+            merge = merge_again(found.merge, names, document.names, "reference model")
+            kept, refused = allowed(document, renumbered(found.key_slices, merge))
+            left_out.extend(refused)
+            return document.put_slices(kept, title, merge.colors)
+
         try:
-            await case.commit(lambda document: document.put_slices(found.key_slices, title, labels))
+            await case.commit(act)
+            if left_out:
+                text = f"automatic start: {', '.join(left_out)} left out where locked or beyond the marks"
+                case.notice(text, "info")
         except Refusal as refusal:
             case.notice("automatic start: {found}; {fix}".format(**refusal.parts), "error")
 
@@ -151,3 +204,8 @@ class Runs:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def load_tools() -> None:
+    """Load what assisted painting needs, which takes a second."""
+    from tools.annotate import assist  # noqa: F401

@@ -54,6 +54,11 @@ class State:
         self.revision = 0
         self._history = History()
 
+    @property
+    def names(self) -> dict[int, str]:
+        """What the labels are called."""
+        return {value: label.name for value, label in self.labels.items()}
+
     # Undo and redo.
 
     @property

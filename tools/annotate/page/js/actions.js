@@ -31,12 +31,11 @@ export class Actions {
     app.settings.on("label", () => this.show());
   }
 
-  /** Enable what can be done, and say what undo and redo would do. */
-  show() {
+  /** Which buttons do something now. */
+  able() {
     const { store, view } = this.app;
-    if (!store.case) return;
     const may = store.youEdit;
-    const able = {
+    return {
       "#propagate": may && store.labels.size > 0 && store.running !== "automatic",
       "#next": Boolean(store.suggestion),
       "#accept": may && (store.sliceState(view.z) !== "accepted" || store.proposals.has(view.z)),
@@ -47,6 +46,14 @@ export class Actions {
       "#import": may,
       "#automatic": may && !store.running,
     };
+  }
+
+  /** Enable what can be done, and say what undo and redo would do. */
+  show() {
+    const { store } = this.app;
+    if (!store.case) return;
+    const may = store.youEdit;
+    const able = this.able();
     for (const [id, yes] of Object.entries(able)) $(id).disabled = !yes;
     $("#propagate").hidden = Boolean(store.running);
     $("#cancel").hidden = !store.running;
@@ -54,7 +61,7 @@ export class Actions {
     $("#automatic").hidden = store.models.length === 0;
     $("#undo").title = store.undo ? `Undo: ${store.undo} (Ctrl+Z)` : "Nothing to undo";
     $("#redo").title = store.redo ? `Redo: ${store.redo} (Ctrl+Y)` : "Nothing to redo";
-    $("#suggested").hidden = !store.suggestion;
+    $("#suggested").hidden = !store.suggestion || store.sliceState(store.suggestion.z) === "accepted";
     if (store.suggestion) {
       const { z, reason } = store.suggestion;
       $("#suggestion-reason").textContent = `Slice ${z}: ${reason}`;
@@ -65,7 +72,7 @@ export class Actions {
   async request(path, content) {
     const { app } = this;
     try {
-      await app.queue.idle();
+      if (path !== "editor") await app.queue.idle(); // the queue itself may wait for this page to edit
       return await app.api.post(path, content);
     } catch (error) {
       app.tell(error instanceof Refused ? error.message : "The server does not answer; try again.", "error");
@@ -94,12 +101,12 @@ export class Actions {
 
   accept() {
     const { app } = this;
-    if (!$("#accept").disabled) app.edit({ action: "accept", z: app.view.z });
+    if (this.able()["#accept"]) app.edit({ action: "accept", z: app.view.z });
   }
 
   reject() {
     const { app } = this;
-    if (!$("#reject").disabled) app.edit({ action: "reject", z: app.view.z });
+    if (this.able()["#reject"]) app.edit({ action: "reject", z: app.view.z });
   }
 
   absent() {

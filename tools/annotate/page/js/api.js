@@ -52,6 +52,11 @@ export class Api {
     return body(await request("/api/worklist"), "json");
   }
 
+  /** All about the case but pixels. */
+  async state() {
+    return body(await request(this.url("").slice(0, -1)), "json");
+  }
+
   /** int16 voxels of slices first..first+count-1. */
   async image(first, count) {
     const answer = await request(this.url(`image?first=${first}&count=${count}`));

@@ -30,9 +30,13 @@ export class CaseLoader {
 
   async open(key) {
     const { app } = this;
+    if (app.queue.length && !app.store.youEdit) return app.tell("Changes of this page still wait: take over first.");
     await app.queue.idle();
     this.events?.close();
+    app.pointer.cancel();
     app.assist.clear();
+    app.image.stop();
+    app.store.leave(); // what is still on the screen is the case before: no stroke on it may go to the new one
     app.api.case = key;
     history.replaceState(null, "", app.workList.cases.length > 1 ? `/#case=${encodeURIComponent(key)}` : "/");
     const { store } = app;
@@ -95,9 +99,12 @@ export class CaseLoader {
   /** Pixels of all slices that say something. */
   async #loadPixels() {
     const { store, view, api } = this.app;
+    const key = store.case;
     for (const { first, count } of slabsFrom(view.z, store.depth, FIRST_BLOCK, BLOCK)) {
       const some = [...store.slices.keys(), ...store.proposals.keys()].some((z) => z >= first && z < first + count);
-      if (some) store.putPixels(first, await api.pixels(first, count));
+      const pixels = some && (await api.pixels(first, count));
+      if (store.case !== key) return; // another case was opened meanwhile
+      if (pixels) store.putPixels(first, pixels);
     }
   }
 
@@ -109,11 +116,13 @@ export class CaseLoader {
   }
 
   #lost(error) {
-    if (error instanceof Refused && error.status === 401) this.app.status.end();
+    if (!(error instanceof Refused)) return;
+    if (error.status === 401) this.app.status.end();
+    else if (!this.app.store.case) this.app.tell(`Not opened: ${error.message}`, "error");
   }
 
   #failed(error) {
-    this.#lost(error);
-    if (error.status !== 401) this.app.tell(error.message, "error");
+    if (error.status === 401) this.#lost(error);
+    else this.app.tell(error.message, "error");
   }
 }

@@ -69,9 +69,12 @@ export class Dialogs {
   #import(form, button) {
     const slices = (form.get("slices").match(/\d+/g) ?? []).join(",");
     this.#request("#import-dialog", button, async () => {
-      const answer = await this.app.api.importFile(form.get("file"), form.get("as"), slices);
-      if (answer.changed) this.app.store.apply(answer.changed);
-      return make("span", { text: "Imported. Undo takes it back." });
+      const { api, store } = this.app;
+      const key = store.case;
+      const answer = await api.importFile(form.get("file"), form.get("as"), slices);
+      if (answer.changed && store.case === key) store.apply(answer.changed);
+      const proposed = form.get("as") === "proposals";
+      return make("span", { text: proposed ? "Imported as proposals." : "Imported. Undo takes it back." });
     });
   }
 

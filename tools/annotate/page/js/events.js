@@ -15,6 +15,7 @@ export class Events {
 
   open() {
     this.close();
+    this.closed = false;
     const source = new EventSource(this.api.url(`events?client=${encodeURIComponent(this.api.client)}`));
     this.source = source;
     for (const [name, listener] of Object.entries(this.listeners)) {
@@ -30,14 +31,16 @@ export class Events {
 
   async #again() {
     try {
-      await this.api.worklist(); // an event source does not tell why it was refused
+      await this.api.state(); // an event source does not tell why it was refused
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) this.refused(error);
+      if (this.closed) return;
+      if (error instanceof Refused) this.refused(error);
     }
-    this.open();
+    if (!this.closed) this.open();
   }
 
   close() {
+    this.closed = true;
     clearTimeout(this.timer);
     this.source?.close();
   }

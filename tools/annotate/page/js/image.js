@@ -25,6 +25,11 @@ export class CtImage extends Emitter {
     this.loading = Symbol("load"); // an older load finds that it is no longer wanted
   }
 
+  /** No more of what is being loaded: another case comes. */
+  stop() {
+    this.loading = null;
+  }
+
   slice(z) {
     return this.loaded[z] ? this.voxels.subarray(z * this.store.size, (z + 1) * this.store.size) : null;
   }

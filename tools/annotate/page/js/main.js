@@ -6,6 +6,7 @@ import { AxialView } from "./axial_view.js";
 import { CaseLoader } from "./case_loader.js";
 import { Dialogs } from "./dialogs.js";
 import { $, make } from "./dom.js";
+import { Follow } from "./follow.js";
 import { CtImage } from "./image.js";
 import { LabelsPanel } from "./labels_panel.js";
 import { AxialPointer } from "./pointer.js";
@@ -47,6 +48,7 @@ class App {
     this.readouts = new Readouts(this);
     this.labels = new LabelsPanel(this);
     this.actions = new Actions(this);
+    this.follow = new Follow(this);
     this.status = new StatusLine(this);
     this.dialogs = new Dialogs(this);
     this.threeD = new ThreeDPane(this);
@@ -108,7 +110,8 @@ class App {
 
   /** Whether this page may edit; says so if not. */
   mayEdit() {
-    if (!this.store.youEdit) this.tell("Another page edits this case: take over to change something.");
+    if (!this.store.case) this.tell("The case is still being opened.");
+    else if (!this.store.youEdit) this.tell("Another page edits this case: take over to change something.");
     return this.store.youEdit;
   }
 

@@ -1,10 +1,13 @@
 /**
  * Edits on their way to the server: one at a time, in order. An edit is kept until the server has answered it. When
- * nothing answers, the page makes itself known again (`resume` tells that it did) and sends it once more. That it might
- * have been done the first time does no harm, but for the few of `ONCE`: these count as done if the case has moved on.
+ * nothing answers, the page makes itself known again (`resume` tells that it did) and sends it once more. The server
+ * knows by its `id` if it has done it already. One that was started anew does not; that does no harm, but for the few
+ * of `ONCE`: these count as done if the case has moved on.
+ * If another page has come to edit meanwhile, which would have edits of this one refused, they wait until this one
+ * edits again.
  *
- * Emits "change" (something was added, sent or dropped; offline came or went), "refused" (error, edit) and "lost" (the
- * page has to make itself known again).
+ * Emits "change" (something was added, sent or dropped; offline came or went), "done" (the edit), "refused" (error, edit)
+ * and "lost" (the page has to make itself known again).
  */
 import { Refused } from "./api.js";
 import { Emitter } from "./emitter.js";
@@ -22,9 +25,14 @@ export class EditQueue extends Emitter {
     this.api = api;
     this.store = store;
     this.waiting = [];
+    this.count = 0;
     this.offline = false;
     this.idleCalls = [];
+    this.editCalls = [];
     this.resume = () => {};
+    store.on("editor reset", () => {
+      if (store.youEdit) for (const resolve of this.editCalls.splice(0)) resolve();
+    });
   }
 
   get length() {
@@ -36,7 +44,7 @@ export class EditQueue extends Emitter {
    * @returns a promise of the answer, null if it was refused (which was told then)
    */
   push(body) {
-    const edit = { body };
+    const edit = { body: { id: `${++this.count}-${Date.now()}`, ...body } };
     edit.answered = new Promise((resolve) => (edit.resolve = resolve));
     this.waiting.push(edit);
     this.store.addPending(edit);
@@ -52,6 +60,10 @@ export class EditQueue extends Emitter {
 
   async #send() {
     while (this.waiting.length) {
+      if (!this.store.youEdit) {
+        this.#setOffline(false);
+        await new Promise((resolve) => this.editCalls.push(resolve));
+      }
       const edit = this.waiting[0];
       edit.revision ??= this.store.revision;
       try {
@@ -61,6 +73,7 @@ export class EditQueue extends Emitter {
         this.store.pending = this.store.pending.filter((other) => other !== edit);
         this.store.apply(answer.changed);
         this.#finish(edit, answer);
+        this.emit("done", edit);
       } catch (error) {
         if (error instanceof Refused && !KEEP.includes(error.status)) {
           this.#setOffline(false);

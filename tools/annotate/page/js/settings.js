@@ -5,7 +5,7 @@
  */
 import { Emitter } from "./emitter.js";
 
-const KEPT = ["radius", "low", "high", "tolerance", "eraseOnly"];
+const KEPT = ["radius", "low", "high", "tolerance", "eraseOnly", "follow"];
 const RADIUS = { min: 0, max: 80 };
 const HINTS = {
   polygon: "Corners by clicks; Enter closes, Backspace goes back.",
@@ -20,7 +20,7 @@ export class Settings extends Emitter {
     this.tool = "brush";
     this.previousTool = "eraser";
     this.label = null;
-    Object.assign(this, { radius: 6, low: 0, high: 150, tolerance: 35, eraseOnly: false, side: "inside" });
+    Object.assign(this, { radius: 6, low: 0, high: 150, tolerance: 35, eraseOnly: false, follow: true, side: "inside" });
     try {
       const kept = JSON.parse(localStorage.getItem("keyslice.tools") ?? "{}");
       for (const name of KEPT) if (typeof kept[name] === typeof this[name]) this[name] = kept[name];

@@ -62,6 +62,7 @@ export class StatusLine {
     else if (this.ended) banner("The server wants a new token: open the address that it prints.", true);
     else if (lost && waiting) banner(`Connection lost. ${kept} and sent again when the server answers; leave this page open.`, true);
     else if (lost) banner("Connection lost. Trying again …", true);
+    else if (watching && waiting) banner(`Another page edits this case. ${kept}: take over to send them; leave this page open.`, true);
     else if (watching) banner("Another page edits this case; you are watching.");
     else banner("");
   }

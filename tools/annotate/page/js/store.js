@@ -22,6 +22,13 @@ export class Store extends Emitter {
     this.youEdit = false;
   }
 
+  /** No case any more until the next `reset`: nothing can be edited. */
+  leave() {
+    this.case = null;
+    this.youEdit = false;
+    this.emit("editor");
+  }
+
   /** Everything but pixels, which follow by `putPixels`. */
   reset(state) {
     const sameCase = this.case === state.case;
@@ -91,6 +98,7 @@ export class Store extends Emitter {
       this.locked = new Set(head.labels.filter((label) => label.locked).map((label) => label.value));
     }
     if (head.extents) this.extents = numbered(head.extents);
+    if (head.models) this.models = head.models;
     if (head.rejected) this.rejected = new Set(head.rejected);
     if (head.undo !== undefined) this.undo = head.undo?.title ?? null;
     if (head.redo !== undefined) this.redo = head.redo?.title ?? null;
