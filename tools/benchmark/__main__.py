@@ -246,6 +246,45 @@ def ablation(
         )
 
 
+@app.command()
+def annotate(
+    size: Annotated[int, typer.Option(help="Pixels of a slice, each way.", min=64)] = 512,
+    depth: Annotated[int, typer.Option(help="Slices.", min=12)] = 300,
+    labels: Annotated[int, typer.Option(help="Labels that are propagated.", min=1, max=13)] = 5,
+    strokes: Annotated[int, typer.Option(help="Strokes that are timed.", min=1)] = 50,
+    session_strokes: Annotated[int, typer.Option(help="Strokes of the session that is reopened.", min=2)] = 1000,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Time the page's requests without one.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/benchmark/annotate"),
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
+) -> None:
+    """How long a person waits for the annotation tool, and how much memory its server takes."""
+    from tools.benchmark.annotate import run
+
+    with _one_line_errors():
+        run(
+            out,
+            size=size,
+            depth=depth,
+            labels=labels,
+            strokes=strokes,
+            session_strokes=session_strokes,
+            browser=not no_browser,
+            quiet=quiet,
+        )
+
+
+@app.command()
+def annotate_pictures(
+    case: Annotated[Path, typer.Option(help="The folder of torso_3mm.")],
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/annotate"),
+) -> None:
+    """The pictures of docs/annotate.md, taken in a real browser."""
+    from tools.benchmark.annotate_pictures import run
+
+    with _one_line_errors():
+        run(case, out)
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Ends with one line and a status where the input or the machine is at fault."""
