@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from baseline3d.intensity import Figures
 from baseline3d.preparation import InputSettings
 from baseline3d.store import PreparedCase, learnt_figures, open_prepared
-from reference_module.pseudo_label import PseudoLabel
-from reference_module.training_cases import _check_structures, _joined
-from reference_module.validation import chosen_cases
+from networks.training.case_store import Progress
+from networks.training.cases import check_labelled, chosen_cases, joined, stored_groups
+from networks.training.pseudo_label import PseudoLabel
 from volumes.datasets import DataCase, DataSet
-from volumes.errors import InputError
 from volumes.labels import LabelTable
 
 
@@ -45,7 +44,7 @@ def open_cases(
     pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
     validate_on: int = 0,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingCases:
     """Prepare the volumes of a data set.
 
@@ -62,28 +61,13 @@ def open_cases(
         InputError: no labelled case, a structure that no labelled case has, pseudo-labels for a case that is not there
             or that has labels.
     """
-    if not dataset.training:
-        raise InputError(
-            dataset.folder,
-            found="no labelled case",
-            expected="at least one, and better ten",
-            fix="add label maps, labelsTr/CASE.nii.gz for imagesTr/CASE_0000.nii.gz",
-        )
-    joining, _ = _joined(dataset, {name: PseudoLabel.of(given) for name, given in (pseudo or {}).items()})
-    validation = chosen_cases(dataset.validation, validate_on) if validate_on >= 0 else []
-    groups: list[Sequence[DataCase]] = [dataset.training, joining, validation]
-    stored: list[list[PreparedCase]] = []
-    total = sum(map(len, groups))
-    for group in groups:
-        before = sum(map(len, stored))
+    check_labelled(dataset)
+    joining, _ = joined(dataset, pseudo)
 
-        def told(done: int, _: int, before: int = before) -> None:
-            if progress is not None:
-                progress(before + done, total)
+    def store(group: Sequence[DataCase], told: Progress) -> list[PreparedCase]:
+        return open_prepared(group, dataset.table, cache, inputs, told, workers if workers > 1 else 0)
 
-        processes = workers if workers > 1 else 0
-        stored.append(open_prepared(group, dataset.table, cache, inputs, told, processes))
-    labelled, pseudo_labelled, held_back = stored
-    _check_structures(dataset, [*labelled, *pseudo_labelled])
+    groups = [dataset.training, joining, chosen_cases(dataset.validation, validate_on)]
+    labelled, pseudo_labelled, held_back = stored_groups(groups, store, dataset, progress)
     learnt = figures or learnt_figures(labelled, inputs.intensity)
     return TrainingCases(dataset.table, learnt, labelled, pseudo_labelled, held_back)

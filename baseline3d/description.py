@@ -13,8 +13,7 @@ from baseline3d.intensity import Figures
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
 from networks.configurations import settings_of
-from networks.weights import read_metadata
-from reference_module.description import _table
+from networks.metadata import plain_table, read_metadata, read_table
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 
@@ -47,12 +46,11 @@ class Description:
 
     def metadata(self) -> dict[str, str]:
         """As a weights file keeps it; `read` takes it back."""
-        labels = [asdict(label) for label in self.table.values()]
         return {
             "side": SIDE,
             "network": json.dumps(self.network),
             "channels": str(self.channels),
-            "labels": json.dumps({"name": self.table.name, "labels": labels}),
+            "labels": json.dumps(plain_table(self.table)),
             "input": json.dumps(asdict(self.settings)),
             "inference": json.dumps(asdict(self.windows)),
             "figures": json.dumps(None if self.figures is None else self.figures.as_dict()),
@@ -79,7 +77,7 @@ class Description:
             raise _bad(path, "a description without a network")
         found = cls(
             dict(network),
-            _table(content["labels"], path),
+            read_table(content["labels"], path),
             settings_of(content["input"], InputSettings, f"{path}: input"),
             settings_of(content["inference"], WindowSettings, f"{path}: inference"),
             None if figures is None else settings_of(figures, Figures, f"{path}: figures"),

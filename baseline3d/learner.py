@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -15,11 +14,11 @@ from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
 from baseline3d.training_settings import OptimizerSettings, TrainingSettings
 from baseline3d.validation import prepared_dice
-from reference_module.averaging import averaged
-from reference_module.validation import means, summed
+from networks.training.averaging import averaged
+from networks.training.learner import Learner
 
 
-class VolumeTraining(L.LightningModule):
+class VolumeTraining(Learner):
     """A network, its loss and its optimiser.
 
     Args:
@@ -28,6 +27,8 @@ class VolumeTraining(L.LightningModule):
         settings: the configuration's `training` section.
         cases, inputs, windows: for validation.
     """
+
+    settings: TrainingSettings
 
     def __init__(
         self,
@@ -38,12 +39,10 @@ class VolumeTraining(L.LightningModule):
         inputs: InputSettings,
         windows: WindowSettings,
     ) -> None:
-        super().__init__()
+        super().__init__(settings, cases.table)
         self.network, self.head = network, head
         self.average = averaged(network, settings.averaging)
-        self.settings, self.cases, self.inputs, self.windows = settings, cases, inputs, windows
-        self.sums = summed([], cases.table)
-        self.best: dict[str, float] = {}
+        self.cases, self.inputs, self.windows = cases, inputs, windows
 
     @property
     def trained(self) -> nn.Module:
@@ -51,10 +50,6 @@ class VolumeTraining(L.LightningModule):
         network = self.average.module if self.average is not None else self.network
         assert isinstance(network, nn.Module)
         return network
-
-    def on_train_batch_start(self, batch: Any, index: int) -> None:
-        # Dropout of a step depends on the step alone, so that a run that was killed goes on as it would have gone.
-        torch.manual_seed(hash((self.settings.seed, self.global_step, self.global_rank)) % 2**63)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last_3d))
@@ -74,33 +69,9 @@ class VolumeTraining(L.LightningModule):
         scheduler = _scheduler(optimizer, self.settings.optimizer, self.settings.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_validation_epoch_start(self) -> None:
-        self.sums = summed([], self.cases.table)
-
-    def validation_step(self, batch: int, index: int) -> None:
-        if batch >= 0:
-            scores = prepared_dice(
-                self.trained, self.head, self.cases.validation[batch], self.cases, self.inputs, self.windows
-            )
-            self.sums += summed([scores], self.cases.table)
-
-    def on_validation_epoch_end(self) -> None:
-        gathered = self.all_gather(self.sums.to(self.device, torch.float32))  # ranks x K x 2, of one K x 2
-        assert isinstance(gathered, Tensor)
-        found = means(gathered.reshape(-1, *self.sums.shape).sum(0).cpu(), self.cases.table)
-        if not found:
-            return
-        if found["mean"] > self.best.get("dice", -1.0):
-            self.best = {"dice": found["mean"], "step": self.global_step}
-        logged = {f"validation_{name}": value for name, value in found.items()}
-        best = {"best_dice": self.best["dice"], "best_step": float(self.best["step"])}
-        self.log_dict({**logged, **best}, sync_dist=True)  # the same on all ranks already
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["best"] = dict(self.best)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best = dict(checkpoint.get("best", {}))
+    def scores(self, number: int) -> dict[int, float]:
+        case = self.cases.validation[number]
+        return prepared_dice(self.trained, self.head, case, self.cases, self.inputs, self.windows)
 
 
 def _optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -1,7 +1,7 @@
-"""Losses of 3D networks: the 2D side's for softmax heads, Dice and cross entropy of each channel for sigmoid ones.
+"""Losses of 3D networks: as for slices behind a softmax head, Dice and cross entropy of each channel behind a sigmoid.
 
 Both sides' losses go voxel by voxel, so a patch is to them a slice of D x H rows. A structure that a case does not
-contour gives no loss there (`reference_module.losses`); behind a sigmoid its channel is left out.
+contour gives no loss there (`networks.training.losses`); behind a sigmoid its channel is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baseline3d.heads import Head
-from reference_module.losses import LossSettings, one_hot, supervised_loss
+from networks.training.losses import LossSettings, one_hot, supervised_loss
 
 _SMOOTH = 1.0  # voxels added to both sides of Dice: no division by zero where a structure is nowhere
 

@@ -3,7 +3,7 @@
 Batch `b` of a run is a function of the seed, the rank and `b` alone, so a run that was killed goes on with the very
 patches that it would have seen.
 
-Two ways to draw run side by side, in a fixed rhythm, as for slices (`reference_module.slice_streams`). The share
+Two ways to draw run side by side, in a fixed rhythm, as for the 2D side's slices. The share
 `foreground` goes through the structures; of each through the cases that have it; and takes a patch with one of its
 voxels in the middle third. The rest go through the cases, and lie anywhere. So a structure of few voxels, or one that
 few cases contour, is seen as often as a large one.
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -24,11 +23,9 @@ from baseline3d.augmentation import AugmentationSettings, PatchAugmenter
 from baseline3d.intensity import Figures, scaled
 from baseline3d.preparation import InputSettings
 from baseline3d.store import PreparedCase
+from networks.classes import class_numbers, known_classes, mirrored_classes
 from networks.configurations import check_values
-from reference_module.augmentation import mirrored_classes
-from reference_module.inputs import class_values
-from reference_module.labelled_stream import in_turn
-from reference_module.slice_streams import _cases_with
+from networks.training.streams import Orders, cases_with, in_turn, stacked
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 from volumes.resampling import AIR
@@ -57,7 +54,7 @@ class PatchStream(IterableDataset[dict[str, Tensor]]):
 
     A batch, of `B` patches and `K` structures:
     - `image`: float32 (B, 1, D, H, W), as the network sees it;
-    - `label`: int64 (B, D, H, W), classes (`reference_module.inputs.class_values`);
+    - `label`: int64 (B, D, H, W), classes (`networks.classes.class_values`);
     - `known`: bool (B, K+1), classes that the case contours. A structure that it does not lies in its class 0.
 
     Args:
@@ -89,41 +86,27 @@ class PatchStream(IterableDataset[dict[str, Tensor]]):
             raise InputError("the training data", found="no labelled case", expected="at least one", fix="add some")
         self.cases, self.inputs, self.figures = list(cases), inputs, figures
         self.batch_size, self.seed, self.start, self.rank = batch_size, seed, start, rank
-        self._values = class_values(table)
-        self._class_of = np.zeros(256, np.uint8)
-        self._class_of[list(self._values)] = np.arange(len(self._values))
-        unchanged = np.arange(len(self._values), dtype=np.uint8)
+        self._table, self._class_of = table, class_numbers(table)
+        unchanged = np.arange(len(table) + 1, dtype=np.uint8)
         self._mirrored = mirrored_classes(table) if augmentation.flip[2] else unchanged
         self._augment = PatchAugmenter(inputs.patch, augmentation)
-        self._cases_with = _cases_with(self.cases, self._values[1:])
+        self._cases_with = cases_with(self.cases, tuple(table))
         self._foreground = settings.foreground if self._cases_with else 0.0
-        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        self._orders = Orders(seed, rank)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return in_turn(self.batch, self.start)
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`."""
-        samples = [self._sample(index, item) for item in range(self.batch_size)]
-        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+        return stacked([self._sample(index, item) for item in range(self.batch_size)])
 
     def draw(self, number: int) -> tuple[int, int | None]:
         """The `number`-th patch of the run: of which case, and about which structure (None: about none)."""
         by_structure = int(number * self._foreground)
         if int((number + 1) * self._foreground) == by_structure:
-            return self._in_order(_ALL_CASES, number - by_structure, len(self.cases)), None
-        turn, place = divmod(by_structure, len(self._cases_with))
-        label = list(self._cases_with)[place]
-        having = self._cases_with[label]
-        return having[self._in_order(label, turn, len(having))], label
-
-    def _in_order(self, what: int, number: int, length: int) -> int:
-        """The `number`-th of endless passes through `length` things, each pass in an order of its own."""
-        turn, place = divmod(number, length)
-        if self._orders.get(what, (-1,))[0] != turn:
-            order = np.random.default_rng((self.seed, self.rank, what, turn)).permutation(length)
-            self._orders[what] = (turn, order)
-        return int(self._orders[what][1][place])
+            return self._orders.at(_ALL_CASES, number - by_structure, len(self.cases)), None
+        return self._orders.by_structure(self._cases_with, by_structure)
 
     def _sample(self, index: int, item: int) -> dict[str, NDArray]:
         rng = np.random.default_rng((self.seed, self.rank, index, item))
@@ -138,7 +121,7 @@ class PatchStream(IterableDataset[dict[str, Tensor]]):
         hu, numbers = self._augment.bent(
             cut_box(case.image, corner, region, AIR), cut_box(labels, corner, region, 0), matrix
         )
-        classes, known = self._class_of[numbers], known_classes(case, self._values)
+        classes, known = self._class_of[numbers], known_classes(self._table, case.contoured)
         image = scaled(
             self._augment.shifted(hu, rng), self.inputs.intensity, case.figures if case.figures else self.figures
         )
@@ -181,13 +164,6 @@ class PatchStream(IterableDataset[dict[str, Tensor]]):
             # Who contours the left one has contoured what is now the right one.
             classes, known = self._mirrored[classes], known[self._mirrored]
         return image[where], classes[where], known
-
-
-def known_classes(case: PreparedCase, values: Sequence[int]) -> NDArray[np.bool_]:
-    """bool (K+1,): classes that a case contours, the background among them."""
-    if case.contoured is None:
-        return np.ones(len(values), bool)
-    return np.array([value == 0 or value in case.contoured for value in values])
 
 
 def cut_box(array: NDArray, corner: Sequence[int], shape: Sequence[int], fill: int) -> NDArray:

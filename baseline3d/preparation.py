@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from baseline3d.boxes import Box, Crop, box_of
 from baseline3d.intensity import Figures, Histogram, IntensitySettings
 from networks.configurations import check_values
-from reference_module.inputs import resized_labels
 from volumes.errors import InputError
-from volumes.resampling import resize, resize_matrix
+from volumes.resampling import resize, resize_matrix, resized_labels
 from volumes.volume import Triple, Volume
 
 Shape = tuple[int, int, int]

@@ -16,9 +16,9 @@ from baseline3d.heads import probabilities
 from baseline3d.intensity import Figures, scaled
 from baseline3d.preparation import Plan, case_figures, plan, prepared_slices, weights_back
 from baseline3d.sliding import Windows
+from networks.classes import class_values
 from networks.inference import check_precision, computes_bfloat16
-from reference_module.inputs import class_values
-from reference_module.upsampling import FilePixels
+from networks.upsampling import FilePixels
 from volumes.resampling import AIR
 from volumes.volume import Volume
 

@@ -1,36 +1,36 @@
 """Prepared volumes on disk, from which training draws its patches.
 
-As the 2D side keeps slices (`reference_module.slices`): each volume is prepared once, as a plain array that the system
-maps into memory where it is read, so what a run holds does not grow with the number of cases. HU are kept, not what
-the network sees: figures of the training cases are learnt from what is stored.
+A store as the 2D side's (`networks.training.case_store`). HU are kept, not what the network sees: figures of the
+training cases are learnt from what is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baseline3d.intensity import Figures, Histogram, IntensitySettings
 from baseline3d.preparation import InputSettings, Plan, case_figures, plan, prepared_labels, prepared_slices
-from reference_module.slices import (
-    _GRID,
+from networks.training.case_store import (
+    Progress,
     StoredCase,
-    _digest,
-    _geometry,
-    _identity,
-    _mapping,
-    _read_about,
-    _write,
+    digest_of_parts,
+    file_identity,
+    geometry_of,
+    grid_entries,
+    read_about,
+    stored_cases,
+    stored_labels,
+    write_array,
 )
 from volumes.datasets import DataCase
 from volumes.errors import InputError
-from volumes.formats import check_grid, read_label_map, read_volume
+from volumes.formats import read_volume
 from volumes.labels import LabelTable
 
 _FORMAT = 1  # raise it when what is stored changes
@@ -52,7 +52,7 @@ def open_prepared(
     table: LabelTable,
     cache: Path,
     settings: InputSettings,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     workers: int = 0,
 ) -> list[PreparedCase]:
     """The cases as stored arrays; those that the cache lacks are made.
@@ -67,26 +67,16 @@ def open_prepared(
     Raises:
         InputError: a file that cannot be read, labels on another grid than their CT or not in the table, no space.
     """
-    make = partial(_stored, table=table, cache=cache, settings=settings)
-    stored: list[PreparedCase] = []
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        # Other processes take seconds to start: not for what is there already.
-        lacking = workers and sum(_read_about(_image_file(case, cache, settings)) is None for case in cases)
-        with _mapping(min(workers, lacking)) as mapped:
-            for case in mapped(make, cases):
-                assert isinstance(case, PreparedCase)
-                stored.append(case)
-                if progress is not None:
-                    progress(len(stored), len(cases))
-    except OSError as error:
-        raise InputError(
-            cache,
-            found=f"an error while volumes were stored ({error.strerror or error})",
-            expected="a folder with space for 3 bytes a voxel at the network's spacing",
-            fix="free disk space, or choose another cache folder",
-        ) from error
-    return stored
+    return stored_cases(
+        cases,
+        cache,
+        partial(_stored, table=table, cache=cache, settings=settings),
+        lambda case: read_about(_image_file(case, cache, settings)) is not None,
+        progress=progress,
+        workers=workers,
+        what="volumes",
+        space="3 bytes a voxel at the network's spacing",
+    )
 
 
 def learnt_figures(cases: Sequence[StoredCase], settings: IntensitySettings) -> Figures | None:
@@ -112,26 +102,18 @@ def learnt_figures(cases: Sequence[StoredCase], settings: IntensitySettings) -> 
 def _stored(case: DataCase, table: LabelTable, cache: Path, settings: InputSettings) -> PreparedCase:
     image_file, about = _image(case, cache, settings)
     made = _plan_of(about)
-    label_file: Path | None = None
-    slices_of: dict[int, NDArray[np.int64]] = {}
-    if case.label is not None:
-        label_file, slices_of = _labels(case, case.label, image_file, made, about)
-        if unknown := sorted(set(slices_of) - set(table)):
-            raise InputError(
-                case.label,
-                found=f"label {', '.join(map(str, unknown))}",
-                expected=f"labels of {table.name}: {', '.join(map(str, table))}",
-                fix="correct the label map, or add the label to the table",
-            )
+    labels, slices_of = stored_labels(
+        case, table, image_file, geometry_of(about), made.shape, lambda array: prepared_labels(array, made)
+    )
     contoured = None if case.contoured is None else tuple(sorted(case.contoured))
     figures = None if about["figures"] is None else Figures(**about["figures"])
-    return PreparedCase(case.name, image_file, label_file, made.shape, made.spacing, contoured, slices_of, figures)
+    return PreparedCase(case.name, image_file, labels, made.shape, made.spacing, contoured, slices_of, figures)
 
 
 def _image(case: DataCase, cache: Path, settings: InputSettings) -> tuple[Path, dict[str, Any]]:
     """The stored CT and what is known about it."""
     target = _image_file(case, cache, settings)
-    about = _read_about(target)
+    about = read_about(target)
     if about is not None:
         return target, about
     volume = read_volume(case.image)
@@ -142,42 +124,21 @@ def _image(case: DataCase, cache: Path, settings: InputSettings) -> tuple[Path, 
         "spacing": made.spacing,
         "box": [(side.start, side.stop) for side in made.box],
         "figures": None if figures is None else figures.as_dict(),
-        **{name: getattr(volume.geometry, name) for name in _GRID},
+        **grid_entries(volume.geometry),
     }
     slices = (np.rint(one).astype(np.int16) for one in prepared_slices(volume.array, made))
-    _write(target, slices, np.dtype("<i2"), about)
+    write_array(target, slices, np.dtype("<i2"), about)
     return target, about
-
-
-def _labels(
-    case: DataCase, source: Path, image_file: Path, made: Plan, about: dict[str, Any]
-) -> tuple[Path, dict[int, NDArray[np.int64]]]:
-    """The stored label map, and where each label occurs in it."""
-    target = image_file.with_name(f"{case.name}-{_digest(_identity(source), image_file.name)}.labels.npy")
-    known = _read_about(target)
-    if known is None:
-        label_map = read_label_map(source)
-        check_grid(source, label_map.geometry, _geometry(about), case.name)
-        found: dict[int, list[int]] = {label: [] for label in label_map.present()}
-        planes = list(prepared_labels(label_map.array, made))
-        for z, plane in enumerate(planes):
-            for label in np.flatnonzero(np.bincount(plane.ravel(), minlength=256)):
-                if label:
-                    found[int(label)].append(z)
-        known = {"shape": made.shape, "slices_of": {str(label): where for label, where in found.items()}}
-        _write(target, planes, np.dtype("u1"), known)
-    occurs = {int(label): np.asarray(where, np.int64) for label, where in known["slices_of"].items()}
-    return target, {label: where for label, where in occurs.items() if len(where)}
 
 
 def _image_file(case: DataCase, cache: Path, settings: InputSettings) -> Path:
     made_by = {name: value for name, value in asdict(settings).items() if name not in ("patch", "intensity")}
     rule = settings.intensity
     limits = (rule.low, rule.high) if rule.rule == "clip" else None  # the case's own figures are kept beside it
-    return cache / f"{case.name}-{_digest(_FORMAT, _identity(case.image), made_by, limits)}.volume.npy"
+    return cache / f"{case.name}-{digest_of_parts(_FORMAT, file_identity(case.image), made_by, limits)}.volume.npy"
 
 
 def _plan_of(about: dict[str, Any]) -> Plan:
     depth, height, width = (slice(start, stop) for start, stop in about["box"])
-    native = _geometry(about).shape_dhw
+    native = geometry_of(about).shape_dhw
     return Plan(native, (depth, height, width), tuple(about["shape"]), tuple(about["spacing"]))

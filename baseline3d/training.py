@@ -7,14 +7,13 @@ goes on from the newest checkpoint that is whole, and ends with the weights that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
-from torch.utils.data import IterableDataset
+from torch import nn
 
 from baseline3d.cases import TrainingCases, open_cases
 from baseline3d.description import Description
@@ -23,20 +22,19 @@ from baseline3d.learner import VolumeTraining
 from baseline3d.memory import memory_for
 from baseline3d.models import build_network, load_model, plain, save_model
 from baseline3d.patches import PatchStream
+from baseline3d.store import PreparedCase
 from baseline3d.training_settings import Configuration, checked, read_whole
-from networks.run_record import keep_record
-from networks.runs import check_run_folder, counted, make_trainer
-from networks.weights import what_does_not_fit
-from reference_module.labelled_stream import _PSEUDO, in_turn, part_of
-from reference_module.made_with import made_with
-from reference_module.pseudo_label import PseudoLabel
-from reference_module.training import SliceModule, _precision
+from networks.runs import check_run_folder, counted
+from networks.training.fitting import check_checkpoint, fit
+from networks.training.made_with import made_with
+from networks.training.pseudo_label import PseudoLabel
+from networks.training.streams import LabelledBatches
 from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 
 
-class LabelledPatches(IterableDataset[dict[str, Tensor]]):
+class LabelledPatches(LabelledBatches):
     """Batches as `PatchStream` gives them, a share of each from pseudo-labelled cases, where there are any.
 
     Pseudo-labelled patches are augmented by the settings `strong` (Zhang, step 3).
@@ -44,36 +42,31 @@ class LabelledPatches(IterableDataset[dict[str, Tensor]]):
 
     def __init__(self, cases: TrainingCases, whole: Configuration, start: int, rank: int, ranks: int) -> None:
         settings = whole.training
-        pseudo = min(settings.batch_size - 1, round(settings.pseudo_share * settings.batch_size)) if cases.pseudo else 0
-        strong = settings.strong or settings.augmentation
-        kinds = (
-            (cases.labelled, settings.batch_size - pseudo, settings.seed, settings.augmentation),
-            (cases.pseudo, pseudo, settings.seed + _PSEUDO, strong),
-        )
-        self.streams = [
-            PatchStream(
-                part_of(group, rank, ranks),
+
+        def stream(group: Sequence[PreparedCase], count: int, seed: int, pseudo: bool) -> PatchStream:
+            return PatchStream(
+                group,
                 cases.table,
                 inputs=whole.input,
                 figures=cases.figures,
                 settings=settings.patches,
-                augmentation=augmentation,
+                augmentation=(settings.strong if pseudo else None) or settings.augmentation,
                 batch_size=count,
                 seed=seed,
                 rank=rank,
             )
-            for group, count, seed, augmentation in kinds
-            if count
-        ]
-        self.start = start
 
-    def __iter__(self) -> Any:
-        return in_turn(self.batch, self.start)
-
-    def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`."""
-        parts = [stream.batch(index) for stream in self.streams]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        super().__init__(
+            cases.labelled,
+            cases.pseudo,
+            stream,
+            batch_size=settings.batch_size,
+            pseudo_share=settings.pseudo_share,
+            seed=settings.seed,
+            start=start,
+            rank=rank,
+            ranks=ranks,
+        )
 
 
 def train(
@@ -112,18 +105,11 @@ def train(
     whole = checked(section, str(config))
     settings, out = whole.training, Path(out)
     dataset = data if isinstance(data, DataSet) else read_dataset(data)
-    record = made_with(
-        section,
-        settings,  # type: ignore[arg-type]
-        whole.input,  # type: ignore[arg-type]
-        dataset,
-        start_from=start_from,
-        pseudo=pseudo,
-    )
+    record = made_with(section, settings, whole.input, dataset, start_from=start_from, pseudo=pseudo)
     # What is wrong with a start or a checkpoint is said before volumes are prepared, which may take hours.
     checkpoint = check_run_folder(out, resume, record)
     network, figures = new_network(whole, section, dataset.table, start_from)
-    check_checkpoint(network, checkpoint)
+    check_checkpoint(network, checkpoint, "network")
     with counted("preparing volumes", progress) as told:
         cases = open_cases(
             dataset,
@@ -168,21 +154,6 @@ def new_network(
     return network, loaded.figures
 
 
-def check_checkpoint(network: nn.Module, checkpoint: Path | None) -> None:
-    """Raise InputError if the tensors of a run's checkpoint are not those of its network."""
-    if checkpoint is None:
-        return
-    state = torch.load(checkpoint, map_location="meta", weights_only=True)["state_dict"]
-    given = {name.removeprefix("network."): one for name, one in state.items() if name.startswith("network.")}
-    if complaints := list(what_does_not_fit(given, network.state_dict())):
-        raise InputError(
-            checkpoint,
-            found=f"a run of another network: {'; '.join(complaints)}",
-            expected="one of this configuration and these structures",
-            fix="choose another --out, or the configuration that the run began with",
-        )
-
-
 def _run(
     module: VolumeTraining,
     whole: Configuration,
@@ -195,32 +166,20 @@ def _run(
 ) -> Path:
     """Fit to the end and write `<name>.safetensors`; returns its path."""
     settings, cases = module.settings, module.cases
-    if checkpoint is None:
-        keep_record(out, record)
-    validates = settings.validate_every if cases.validation else 0
-    trainer = make_trainer(
-        out,
-        steps=settings.steps,
-        device=device,
-        precision=_precision(settings.precision, device),
-        gradient_clip=settings.gradient_clip or None,
-        log_every=settings.log_every,
-        checkpoint_every=settings.checkpoint_every,
-        progress=progress,
-        nodes=settings.nodes,
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=None,
-        val_check_interval=validates or settings.steps,
-        limit_val_batches=None if validates else 0,
-    )
-    patches = SliceModule(
-        lambda start, rank, ranks: LabelledPatches(cases, whole, start, rank, ranks),
-        settings.workers,
-        len(cases.validation),
-    )
     sides = " x ".join(map(str, whole.input.patch))
     with memory_for(f"{settings.batch_size} patches of {sides} voxels", "training: batch_size, or input: patch"):
-        trainer.fit(module, patches, ckpt_path=checkpoint, weights_only=True)
+        trainer = fit(
+            module,
+            lambda start, rank, ranks: LabelledPatches(cases, whole, start, rank, ranks),
+            settings,
+            record,
+            out=out,
+            device=device,
+            validation=len(cases.validation),
+            gradient_clip=settings.gradient_clip or None,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
     weights = out / f"{whole.name}.safetensors"
     if trainer.is_global_zero:
         described = Description(plain(whole.network), cases.table, whole.input, whole.inference, cases.figures)

@@ -15,9 +15,8 @@ from baseline3d.models import FOLDER, build_network, check_patch, own_name
 from baseline3d.patches import PatchSettings
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
-from networks.configurations import check_values, read_config, settings_of, with_overrides
-from reference_module.losses import LossSettings
-from reference_module.training_settings import check_name
+from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
+from networks.training.settings import RunSettings
 from volumes.errors import InputError
 
 
@@ -60,58 +59,18 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """The `training` section of a 3D configuration.
+class TrainingSettings(RunSettings):
+    """The `training` section of a 3D configuration: that of all networks, and
 
     Attributes:
-        steps: optimiser steps.
-        batch_size: patches a step, on each GPU.
-        workers: processes that make patches beside the training loop; 0: within it.
-        gradient_clip: norm to which the gradient is clipped; 0: not at all.
-        averaging: decay of the running mean of the weights, which is what the run ends with; 0: the last ones.
-        validate_every: steps between two validations; 0: never.
-        validation_cases: validate on at most so many; 0: on all.
-        pseudo_share: share of the patches that comes from pseudo-labelled cases, where there are any.
         augmentation: of patches that people labelled.
         strong: of pseudo-labelled ones; None: as `augmentation`.
     """
 
-    seed: int
-    steps: int
-    batch_size: int
-    workers: int
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    gradient_clip: float
-    averaging: float = 0.0
-    checkpoint_every: int
-    log_every: int
-    validate_every: int
-    validation_cases: int = 0
-    pseudo_share: float = 0.5
-    nodes: int = 1
     optimizer: OptimizerSettings
     patches: PatchSettings
     augmentation: AugmentationSettings
     strong: AugmentationSettings | None = None
-    losses: LossSettings
-
-    def __post_init__(self) -> None:
-        check_values(
-            self,
-            "training",
-            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
-            ("steps", self.steps >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("workers", self.workers >= 0, "0 or more"),
-            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
-            ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
-            ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
-            ("log_every", self.log_every >= 1, "1 or more"),
-            ("validate_every", self.validate_every >= 0, "0 or more"),
-            ("validation_cases", self.validation_cases >= 0, "0 or more"),
-            ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
-            ("nodes", self.nodes >= 1, "1 or more"),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from baseline3d.intensity import scaled
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import Windows, WindowSettings
 from baseline3d.store import PreparedCase
-from reference_module.inputs import class_values
-from reference_module.validation import NotInEvalMode
+from networks.classes import class_values
+from networks.training.validation import check_eval_mode
 from volumes.resampling import AIR
 
 
@@ -44,8 +44,7 @@ def prepared_dice(
     Raises:
         NotInEvalMode: some part of the network is in training mode.
     """
-    if any(module.training for module in network.modules()):
-        raise NotInEvalMode("call eval() first")
+    check_eval_mode(network)
     image, labels = case.image, case.labels
     assert labels is not None
     device = next(network.parameters()).device

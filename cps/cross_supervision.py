@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reference_module.losses import class_dice, classes_in
+from networks.training.losses import class_dice, classes_in
 from volumes.errors import InputError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cps.labelling import Predict
 from cps.uncertainty import member_scores
+from networks.training.validation import means, summed
 from reference_module.referencer import Referencer
-from reference_module.validation import means, summed
 from volumes.datasets import DataCase, DataSet
 from volumes.formats import read_label_map, read_volume
 from volumes.label_map import LabelMap

@@ -26,7 +26,7 @@ import SimpleITK as sitk
 from cps.journal import replace_file, write_whole
 from cps.round_report import write_report
 from cps.round_state import RoundsState
-from reference_module.pseudo_label import PseudoLabel
+from networks.training.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 from volumes.formats import read_label_map, read_volume, write_label_map
 from volumes.label_map import LabelMap

@@ -21,7 +21,7 @@ from typing import Any
 
 from cps.journal import Journal
 from cps.selection import CaseScores, Verdict
-from reference_module.pseudo_label import PseudoLabel
+from networks.training.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 
 JOURNAL = "rounds.jsonl"

@@ -18,7 +18,7 @@ from cps.labelling import Labelling, Tell, label_cases
 from cps.round_report import write_report
 from cps.round_state import RoundsState
 from networks.locks import locked
-from reference_module.pseudo_label import PseudoLabel
+from networks.training.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 
 

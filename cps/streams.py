@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from reference_module.labelled_stream import LabelledStream, in_turn
+from networks.training.streams import in_turn
+from reference_module.labelled_stream import LabelledStream
 from reference_module.slice_streams import SliceStream
 
 Batch = dict[str, dict[str, Tensor]]

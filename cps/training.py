@@ -18,17 +18,18 @@ from torch.utils.data import IterableDataset
 
 from cps.cross_supervision import Consistency, box_for, cross_loss, hard_labels, mixed
 from cps.streams import Batch, TwoStreams
-from networks.configurations import check_values, read_config, settings_of, with_overrides
+from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
 from networks.runs import check_run_folder, counted
-from reference_module.labelled_stream import part_of
+from networks.training.fitting import check_checkpoint
+from networks.training.made_with import made_with
+from networks.training.pseudo_label import PseudoLabel
+from networks.training.streams import part_of
 from reference_module.learner import ReferenceTraining
-from reference_module.made_with import made_with
 from reference_module.pair import Pair
-from reference_module.pseudo_label import PseudoLabel
 from reference_module.slice_streams import SliceStream
-from reference_module.training import check_checkpoint, labelled_stream, new_pair, run
+from reference_module.training import labelled_stream, new_pair, run
 from reference_module.training_cases import TrainingCases, open_cases
-from reference_module.training_settings import TrainingSettings, check_name, read_sections
+from reference_module.training_settings import TrainingSettings, read_sections
 from reference_module.training_settings import read_whole as read_reference
 from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
@@ -171,7 +172,7 @@ def train(
     record = made_with(whole, settings, inputs, dataset, start_from=start_from, pseudo=pseudo, with_unlabelled=True)
     checkpoint = check_run_folder(out, resume, record)
     pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
-    check_checkpoint(pair, checkpoint)
+    check_checkpoint(pair, checkpoint, "pair")
     with counted("preparing volumes", progress) as told:
         cases = open_cases(
             dataset,

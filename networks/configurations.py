@@ -100,6 +100,12 @@ def check_values(settings: object, where: str, *rules: tuple[str, bool, str]) ->
             raise InputError(f"{where}.{name}", found=value, expected=expected, fix="correct the setting")
 
 
+def check_name(name: str) -> None:
+    """Raise InputError unless a configuration's name can be that of its weights' file."""
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise InputError("name", found=f"'{name}'", expected="a name for the weights' file", fix="correct the name")
+
+
 def settings_of(section: DictConfig | Mapping[str, Any] | None, kind: type[T], where: str) -> T:
     """A section of a configuration as the dataclass that describes it, sections within it as theirs.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from volumes.errors import InputError
+from volumes.labels import Label, LabelTable
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -30,4 +34,39 @@ def bad_file(path: Path, found: str) -> InputError:
         found=found,
         expected="weights as .safetensors, or a .pth file with nothing but tensors",
         fix="check the path; save other checkpoints again with torch.save(network.state_dict(), path)",
+    )
+
+
+def plain_table(table: LabelTable) -> dict[str, Any]:
+    """A label table as weights keep it, for JSON; `read_table` takes it back."""
+    return {"name": table.name, "labels": [asdict(label) for label in table.values()]}
+
+
+def read_table(content: Mapping[str, Any], path: Path) -> LabelTable:
+    """The label table of the weights at `path`.
+
+    Raises:
+        InputError: it contradicts itself, or is empty.
+    """
+    try:
+        labels = [
+            Label(**{**entry, "color": tuple(entry["color"]), "aliases": tuple(entry["aliases"])})
+            for entry in content["labels"]
+        ]
+        table = LabelTable(labels, name=str(content["name"]))
+    except InputError as error:
+        raise _bad_table(path, str(error)) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _bad_table(path, f"{type(error).__name__} {error}") from error
+    if not table:
+        raise _bad_table(path, "no label in it")
+    return table
+
+
+def _bad_table(path: Path, why: str) -> InputError:
+    return InputError(
+        path,
+        found=f"a label table that cannot be read ({why})",
+        expected="the table that keyslice train wrote",
+        fix="choose another file, or train again",
     )

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from networks.metadata import bad_file
-from networks.metadata import read_metadata as read_metadata
 from volumes.errors import InputError
 
 _WRAPPERS = ("model", "state_dict", "network")

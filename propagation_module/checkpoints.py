@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from networks.configurations import configuration_names, keywords_of, read_config
-from networks.weights import read_metadata, read_tensors, save_weights, what_does_not_fit
+from networks.metadata import read_metadata
+from networks.weights import read_tensors, save_weights, what_does_not_fit
 from propagation_module.confidence import BY_PRESENCE, UNCALIBRATED, Calibration, Ending
 from propagation_module.layouts import add_other_labels, layout_of, ours, theirs, without_prefix
 from volumes.errors import InputError

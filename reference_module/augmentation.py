@@ -17,14 +17,10 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from volumes.errors import InputError  # noqa: E402
-from volumes.labels import LabelTable, name_key  # noqa: E402
 from volumes.resampling import AIR  # noqa: E402
 
 NOISE_HU = (3.0, 30.0)
 """Least and greatest standard deviation of the noise that is added."""
-
-_SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 class SliceAugmenter:
@@ -97,30 +93,3 @@ class SliceAugmenter:
             deviation = np.float32(rng.uniform(*NOISE_HU) * self.strength)
             plane = plane + deviation * rng.standard_normal(plane.shape, dtype=np.float32)
         return np.clip(plane, -32768, 32767)
-
-
-def mirrored_classes(table: LabelTable) -> NDArray[np.uint8]:
-    """uint8 (K+1,): which class each class becomes when a slice is mirrored left to right.
-
-    A side is a word of the name: `left_kidney`, `kidney_left`, `kidney_l`.
-
-    Raises:
-        InputError: a structure of one side has no partner on the other: a mirrored slice would teach that it has.
-    """
-    values = [0, *table]
-    numbers = {name_key(label.name): number for number, label in enumerate(table.values(), start=1)}
-    classes = np.arange(len(values), dtype=np.uint8)
-    for name, number in numbers.items():
-        words = name.split("_")
-        mirrored = "_".join(_SIDES.get(word, word) for word in words)
-        if mirrored == name:
-            continue
-        if mirrored not in numbers:
-            raise InputError(
-                f"label table {table.name}",
-                found=f"'{table[values[number]].name}' without a '{mirrored}'",
-                expected="both sides of a structure, to mirror slices with flips: swap",
-                fix="set flips: none",
-            )
-        classes[number] = numbers[mirrored]
-    return classes

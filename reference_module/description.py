@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from networks.configurations import settings_of
-from networks.metadata import read_metadata
+from networks.metadata import plain_table, read_metadata, read_table
 from volumes.errors import InputError
-from volumes.labels import Label, LabelTable
+from volumes.labels import LabelTable
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 """Where the weights of the pairs that ship are."""
@@ -55,11 +55,10 @@ class Description:
 
     def metadata(self) -> dict[str, str]:
         """As a weights file keeps it; `read` takes it back."""
-        labels = [asdict(label) for label in self.table.values()]
         return {
             "network": json.dumps(self.network),
             "classes": str(self.classes),
-            "labels": json.dumps({"name": self.table.name, "labels": labels}),
+            "labels": json.dumps(plain_table(self.table)),
             "input": json.dumps(asdict(self.settings)),
         }
 
@@ -72,7 +71,7 @@ class Description:
         """
         metadata = read_metadata(path)
         network = _entry(metadata, "network", path)
-        table = _table(_entry(metadata, "labels", path), path)
+        table = read_table(_entry(metadata, "labels", path), path)
         settings = settings_of(_entry(metadata, "input", path), InputSettings, f"{path}: input")
         found = cls(network, table, settings)
         if metadata.get("classes") != str(found.classes):
@@ -106,28 +105,3 @@ def _entry(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:
             fix="choose another file, or train again",
         )
     return content
-
-
-def _table(content: Mapping[str, Any], path: Path) -> LabelTable:
-    try:
-        labels = [
-            Label(**{**entry, "color": tuple(entry["color"]), "aliases": tuple(entry["aliases"])})
-            for entry in content["labels"]
-        ]
-        table = LabelTable(labels, name=str(content["name"]))
-    except InputError as error:
-        raise _bad_table(path, str(error)) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _bad_table(path, f"{type(error).__name__} {error}") from error
-    if not table:
-        raise _bad_table(path, "no label in it")
-    return table
-
-
-def _bad_table(path: Path, why: str) -> InputError:
-    return InputError(
-        path,
-        found=f"a label table that cannot be read ({why})",
-        expected="the table that keyslice train wrote",
-        fix="choose another file, or train again",
-    )

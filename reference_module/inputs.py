@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from volumes.errors import InputError
-from volumes.labels import LabelTable
 from volumes.resampling import resize, square_shape
 from volumes.windows import windowed
 
@@ -23,16 +21,6 @@ def pixel_shape(shape: tuple[int, int], spacing: tuple[float, float], pixel: flo
 def resized(plane: NDArray[np.int16], shape: tuple[int, int]) -> NDArray[np.int16]:
     """A slice (H, W) in HU on a grid of `shape` over the same rectangle."""
     return plane if plane.shape == shape else np.rint(resize(plane, shape)).astype(np.int16)
-
-
-def resized_labels(plane: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Labels (H, W) on the same grid as `resized`: those of the nearest pixel.
-
-    Not by cv2's INTER_NEAREST, which measures from pixel corners and so moves labels by up to half a pixel.
-    """
-    if plane.shape == shape:
-        return plane
-    return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
 def network_input(slices_hu: NDArray[np.int16], windows: str) -> NDArray[np.float32]:
@@ -54,11 +42,3 @@ def check_windows(windows: str, where: str) -> None:
         raise InputError(
             where, found=f"windows '{windows}'", expected=f"one of {', '.join(WINDOWS)}", fix="correct the setting"
         )
-
-
-def class_values(table: LabelTable) -> tuple[int, ...]:
-    """Label of every class of a network for `table`: 0, then its labels in rising order.
-
-    Classes are numbered without gaps, labels need not be: class `c` stands for label `class_values(table)[c]`.
-    """
-    return (0, *table)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
-from reference_module.averaging import averaged
-from reference_module.losses import classes_in, one_hot, supervised_loss
+from networks.training.averaging import averaged
+from networks.training.learner import Learner
+from networks.training.losses import classes_in, one_hot, supervised_loss
 from reference_module.pair import Pair
 from reference_module.training_cases import TrainingCases
 from reference_module.training_settings import TrainingSettings
-from reference_module.validation import means, summed, volume_dice
+from reference_module.validation import volume_dice
 
 
-class ReferenceTraining(L.LightningModule):
+class ReferenceTraining(Learner):
     """A pair, its losses and its optimiser.
 
     One optimiser holds both networks: nothing couples them, AdamW goes parameter by parameter, and the scaler of half
@@ -29,13 +29,13 @@ class ReferenceTraining(L.LightningModule):
         windows: of the pair's input.
     """
 
+    settings: TrainingSettings
+
     def __init__(self, pair: Pair, settings: TrainingSettings, cases: TrainingCases, windows: str) -> None:
-        super().__init__()
+        super().__init__(settings, cases.table)
         self.pair = pair
         self.average = averaged(pair, settings.averaging)
-        self.settings, self.cases, self.windows = settings, cases, windows
-        self.sums = summed([], cases.table)
-        self.best: dict[str, float] = {}
+        self.cases, self.windows = cases, windows
 
     @property
     def trained(self) -> Pair:
@@ -43,10 +43,6 @@ class ReferenceTraining(L.LightningModule):
         pair = self.average.module if self.average is not None else self.pair
         assert isinstance(pair, Pair)
         return pair
-
-    def on_train_batch_start(self, batch: Any, index: int) -> None:
-        # Dropout of a step depends on the step alone, so that a run that was killed goes on as it would have gone.
-        torch.manual_seed(hash((self.settings.seed, self.global_step, self.global_rank)) % 2**63)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         loss = self.supervised(self.pair(batch["image"], batch["position"]), batch)
@@ -99,31 +95,8 @@ class ReferenceTraining(L.LightningModule):
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_validation_epoch_start(self) -> None:
-        self.sums = summed([], self.cases.table)
-
-    def validation_step(self, batch: int, index: int) -> None:
-        if batch >= 0:
-            scores = volume_dice(self.trained, self.cases.validation[batch], self.cases.table, self.windows)
-            self.sums += summed([scores], self.cases.table)
-
-    def on_validation_epoch_end(self) -> None:
-        gathered = self.all_gather(self.sums.to(self.device, torch.float32))  # ranks x K x 2, of one K x 2
-        assert isinstance(gathered, Tensor)
-        found = means(gathered.reshape(-1, *self.sums.shape).sum(0).cpu(), self.cases.table)
-        if not found:
-            return
-        if found["mean"] > self.best.get("dice", -1.0):
-            self.best = {"dice": found["mean"], "step": self.global_step}
-        logged = {f"validation_{name}": value for name, value in found.items()}
-        best = {"best_dice": self.best["dice"], "best_step": float(self.best["step"])}
-        self.log_dict({**logged, **best}, sync_dist=True)  # the same on all ranks already
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["best"] = dict(self.best)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best = dict(checkpoint.get("best", {}))
+    def scores(self, number: int) -> dict[int, float]:
+        return volume_dice(self.trained, self.cases.validation[number], self.table, self.windows)
 
 
 def _mean_overlap(found: Tensor, truth: Tensor, known: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from networks.classes import class_values
+from networks.upsampling import FilePixels
 from reference_module.inference import ReadyPair
-from reference_module.inputs import check_windows, class_values, network_input, pixel_shape, resized, slice_position
+from reference_module.inputs import check_windows, network_input, pixel_shape, resized, slice_position
 from reference_module.segmented import Segmented
-from reference_module.upsampling import FilePixels
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 from volumes.volume import Volume

@@ -17,14 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
-from reference_module.augmentation import SliceAugmenter, mirrored_classes
-from reference_module.inputs import check_windows, class_values, network_input, slice_position
-from reference_module.slices import StoredCase
+from networks.classes import class_numbers, known_classes, mirrored_classes
+from networks.training.case_store import StoredCase
+from networks.training.streams import Orders, cases_with, in_turn, stacked
+from reference_module.augmentation import SliceAugmenter
+from reference_module.inputs import check_windows, network_input, slice_position
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 from volumes.resampling import AIR, cut
@@ -77,7 +78,7 @@ class SliceStream(IterableDataset[dict[str, Tensor]]):
     A batch, of `B` slices of `S` by `S` pixels and `K` structures:
     - `image`: float32 (B, 3, S, S) in [0, 1];
     - `position`: float32 (B,), slice index / number of slices;
-    - with `labelled`, `label`: int64 (B, S, S), classes (`reference_module.inputs.class_values`), and
+    - with `labelled`, `label`: int64 (B, S, S), classes (`networks.classes.class_values`), and
       `known`: bool (B, K+1), classes that the case contours. A structure that it does not lies in its class 0.
 
     Args:
@@ -108,49 +109,30 @@ class SliceStream(IterableDataset[dict[str, Tensor]]):
         self.cases, self.settings, self.labelled = list(cases), settings, labelled
         self.batch_size, self.seed, self.start, self.rank = batch_size, seed, start, rank
         self._ends = np.cumsum([case.depth for case in self.cases])
-        self._values = class_values(table)
-        self._class_of = np.zeros(256, np.uint8)
-        self._class_of[list(self._values)] = np.arange(len(self._values))
-        unchanged = np.arange(len(self._values), dtype=np.uint8)
+        self._table, self._class_of = table, class_numbers(table)
+        unchanged = np.arange(len(table) + 1, dtype=np.uint8)
         self._mirrored = mirrored_classes(table) if settings.flips == "swap" else unchanged
         self._augment = SliceAugmenter(settings.size, settings.augmentation)
-        self._cases_with = _cases_with(self.cases, self._values[1:]) if labelled else {}
+        self._cases_with = cases_with(self.cases, tuple(table)) if labelled else {}
         self._rare = settings.rare if self._cases_with else 0.0
-        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        self._orders = Orders(seed, rank)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        worker = get_worker_info()
-        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        index = self.start + offset
-        while True:
-            yield self.batch(index)
-            index += stride
+        return in_turn(self.batch, self.start)
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`."""
-        samples = [self._sample(index, item) for item in range(self.batch_size)]
-        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+        return stacked([self._sample(index, item) for item in range(self.batch_size)])
 
     def draw(self, number: int, rng: np.random.Generator) -> tuple[int, int, int | None]:
         """The `number`-th slice of the run: which case, which slice, and for which structure (None: for none)."""
         by_structure = int(number * self._rare)
         if int((number + 1) * self._rare) == by_structure:
-            place = self._in_order(_ALL_SLICES, number - by_structure, int(self._ends[-1]))
+            place = self._orders.at(_ALL_SLICES, number - by_structure, int(self._ends[-1]))
             case = int(np.searchsorted(self._ends, place, side="right"))
             return case, place - int(self._ends[case]) + self.cases[case].depth, None
-        turn, place = divmod(by_structure, len(self._cases_with))
-        label = list(self._cases_with)[place]
-        having = self._cases_with[label]
-        case = having[self._in_order(label, turn, len(having))]
+        case, label = self._orders.by_structure(self._cases_with, by_structure)
         return case, int(rng.choice(self.cases[case].slices_of[label])), label
-
-    def _in_order(self, what: int, number: int, length: int) -> int:
-        """The `number`-th of endless passes through `length` things, each pass in an order of its own."""
-        turn, place = divmod(number, length)
-        if self._orders.get(what, (-1,))[0] != turn:
-            order = np.random.default_rng((self.seed, self.rank, what, turn)).permutation(length)
-            self._orders[what] = (turn, order)
-        return int(self._orders[what][1][place])
 
     def _sample(self, index: int, item: int) -> dict[str, NDArray]:
         rng = np.random.default_rng((self.seed, self.rank, index, item))
@@ -161,7 +143,7 @@ class SliceStream(IterableDataset[dict[str, Tensor]]):
         numbers = np.zeros(plane.shape, np.uint8) if stored is None else np.asarray(stored[z])
         plane, numbers = self._cut(plane, numbers, structure, rng)
         plane, numbers = self._augment.bend(plane, numbers, rng)
-        classes, known = self._class_of[numbers], self._known(case)
+        classes, known = self._class_of[numbers], known_classes(self._table, case.contoured)
         plane, classes, known = self._flip(plane, classes, known, rng)
         image = network_input(np.ascontiguousarray(plane)[None], self.settings.windows)[0]
         sample: dict[str, NDArray] = {
@@ -194,24 +176,6 @@ class SliceStream(IterableDataset[dict[str, Tensor]]):
         if upside_down and self.settings.flips == "free":
             plane, classes = plane[::-1], classes[::-1]
         return plane, classes, known
-
-    def _known(self, case: StoredCase) -> NDArray[np.bool_]:
-        if case.contoured is None:
-            return np.ones(len(self._values), bool)
-        return np.array([value == 0 or value in case.contoured for value in self._values])
-
-
-def _cases_with(cases: Sequence[StoredCase], labels: Sequence[int]) -> dict[int, list[int]]:
-    """For each label that a case contours and has, the numbers of the cases that do."""
-    having = {
-        label: [
-            number
-            for number, case in enumerate(cases)
-            if label in case.slices_of and (case.contoured is None or label in case.contoured)
-        ]
-        for label in labels
-    }
-    return {label: numbers for label, numbers in having.items() if numbers}
 
 
 def _corner(length: int, size: int, focus: int, rng: np.random.Generator) -> int:

@@ -8,56 +8,30 @@ checkpoint that is whole, and ends with the weights that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
-from networks.run_record import keep_record
-from networks.runs import check_run_folder, counted, make_trainer
-from networks.weights import load_exactly, what_does_not_fit
+from networks.runs import check_run_folder, counted
+from networks.training.fitting import Stream, check_checkpoint, fit
+from networks.training.made_with import made_with
+from networks.training.pseudo_label import PseudoLabel
+from networks.weights import load_exactly
 from reference_module.labelled_stream import LabelledStream
 from reference_module.learner import ReferenceTraining
-from reference_module.made_with import made_with
 from reference_module.models import InputSettings, build_pair, load_pair, save_pair
 from reference_module.npz import load_npz
 from reference_module.pair import Pair
-from reference_module.pseudo_label import PseudoLabel
 from reference_module.training_cases import TrainingCases, open_cases
 from reference_module.training_settings import TrainingSettings, read_sections, read_whole
 from reference_module.transunet import TransUNet
 from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
 from volumes.labels import LabelTable
-
-Stream = Callable[[int, int, int], IterableDataset]
-"""From the batch to begin with, the rank and the number of ranks to batches without end."""
-
-
-class SliceModule(L.LightningDataModule):
-    """Slices for the rank and the step at which a run stands, and the cases that a rank validates."""
-
-    def __init__(self, stream: Stream, workers: int, validation: int) -> None:
-        super().__init__()
-        self.stream, self.workers, self.validation = stream, workers, validation
-
-    def train_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        stream = self.stream(self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size)
-        # Each worker makes every n-th batch, and the loader takes them in turn: their order is that of one process.
-        ahead = 4 if self.workers else None
-        return DataLoader(stream, batch_size=None, num_workers=self.workers, prefetch_factor=ahead)
-
-    def val_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        mine = list(range(rank, self.validation, ranks))
-        mine += [-1] * (-(-self.validation // ranks) - len(mine))  # ranks of equal length wait for each other
-        return DataLoader(mine, batch_size=None, num_workers=0)  # type: ignore[arg-type]
 
 
 def train(
@@ -99,7 +73,7 @@ def train(
     # What is wrong with a start or a checkpoint is said before volumes are prepared, which may take hours.
     checkpoint = check_run_folder(out, resume, record)
     pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
-    check_checkpoint(pair, checkpoint)
+    check_checkpoint(pair, checkpoint, "pair")
     with counted("preparing volumes", progress) as told:
         cases = open_cases(
             dataset,
@@ -199,49 +173,20 @@ def run(
         record: what the run is made with, see `made_with`; kept from before the first step on.
     """
     settings, name = module.settings, str(record["name"])
-    if checkpoint is None:
-        keep_record(out, record)
-    validates = settings.validate_every if module.cases.validation else 0
-    trainer = make_trainer(
-        out,
-        steps=settings.steps,
+    trainer = fit(
+        module,
+        stream,
+        settings,
+        record,
+        out=out,
         device=device,
-        precision=_precision(settings.precision, device),
+        validation=len(module.cases.validation),
         gradient_clip=None,  # the module's own, network by network
-        log_every=settings.log_every,
-        checkpoint_every=settings.checkpoint_every,
+        checkpoint=checkpoint,
         progress=progress,
-        nodes=settings.nodes,
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=None,
-        val_check_interval=validates or settings.steps,
-        limit_val_batches=None if validates else 0,
     )
-    slices = SliceModule(stream, settings.workers, len(module.cases.validation))
-    trainer.fit(module, slices, ckpt_path=checkpoint, weights_only=True)
     weights = out / f"{name}.safetensors"
     if trainer.is_global_zero:
         told = {"model": name, "steps": str(trainer.global_step)}
         save_pair(module.trained, weights, module.cases.table, inputs, told)
     return weights
-
-
-def _precision(wanted: str, device: str) -> str:
-    """Half floats need a GPU and its scaler; a CPU's kind of them is bfloat16."""
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    return "bf16-mixed" if wanted == "16-mixed" and on_cpu else wanted
-
-
-def check_checkpoint(pair: Pair, checkpoint: Path | None) -> None:
-    """Raise InputError if the tensors of a run's checkpoint are not those of its networks."""
-    if checkpoint is None:
-        return
-    state = torch.load(checkpoint, map_location="meta", weights_only=True)["state_dict"]
-    given = {name.removeprefix("pair."): one for name, one in state.items() if name.startswith("pair.")}
-    if complaints := list(what_does_not_fit(given, pair.state_dict())):
-        raise InputError(
-            checkpoint,
-            found=f"a run of another pair: {'; '.join(complaints)}",
-            expected="one of this configuration and these structures",
-            fix="choose another --out, or the configuration that the run began with",
-        )

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig
 
-from networks.configurations import check_values, read_config, settings_of, with_overrides
-from reference_module.losses import LossSettings
+from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
+from networks.training.settings import RunSettings
 from reference_module.models import InputSettings
 from reference_module.slice_streams import SliceSettings
 from volumes.errors import InputError
@@ -30,60 +30,28 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """The `training` section of a reference configuration.
+class TrainingSettings(RunSettings):
+    """The `training` section of a reference configuration: that of all networks, and
 
     Args:
-        steps: optimiser steps.
-        batch_size: labelled slices a step, on each GPU.
-        workers: processes that make slices beside the training loop; 0: within it.
         schedule: `halve` (x0.5 at 80 % and 90 % of the run, systems 1.6) or `one_cycle`.
-        gradient_clip: norm to which each network's gradient is clipped; 0: not at all.
-        averaging: decay of the running mean of the weights, which is what the run ends with; 0: the last ones.
-        validate_every: steps between two validations; 0: never.
-        validation_cases: validate on at most so many; 0: on all.
-        pseudo_share: share of the labelled slices that comes from pseudo-labelled cases, where there are any.
+        slices: how slices are drawn and changed.
     """
 
-    seed: int
-    steps: int
-    batch_size: int
-    workers: int
     learning_rate: float
     weight_decay: float
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["halve", "one_cycle"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    gradient_clip: float
-    averaging: float = 0.0
-    checkpoint_every: int
-    log_every: int
-    validate_every: int
-    validation_cases: int = 0
-    pseudo_share: float = 0.5
-    nodes: int = 1
     slices: SliceSettings
-    losses: LossSettings
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_values(
             self,
             "training",
-            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
-            ("steps", self.steps >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("workers", self.workers >= 0, "0 or more"),
             ("learning_rate", self.learning_rate > 0, "more than 0"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("betas", all(0 <= one < 1 for one in self.betas), "two numbers from 0 to less than 1"),
-            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
-            ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
-            ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
-            ("log_every", self.log_every >= 1, "1 or more"),
-            ("validate_every", self.validate_every >= 0, "0 or more"),
-            ("validation_cases", self.validation_cases >= 0, "0 or more"),
-            ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
-            ("nodes", self.nodes >= 1, "1 or more"),
         )
 
 
@@ -96,12 +64,6 @@ def read_whole(name_or_path: str | Path) -> DictConfig:
     whole = read_config("reference", name_or_path)
     settings_of(whole, Configuration, str(name_or_path))
     return whole
-
-
-def check_name(name: str) -> None:
-    """Raise InputError unless a configuration's name can be that of its weights' file."""
-    if not name or name.startswith(".") or Path(name).name != name:
-        raise InputError("name", found=f"'{name}'", expected="a name for the weights' file", fix="correct the name")
 
 
 Settings = TypeVar("Settings", bound=TrainingSettings)

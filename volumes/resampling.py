@@ -22,6 +22,16 @@ def resize(plane: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
     return _resized(_resized(out, (height, plane.shape[1])), shape)
 
 
+def resized_labels(plane: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Labels (H, W) on a grid of `shape` over the same rectangle: those of the nearest pixel.
+
+    Not by cv2's INTER_NEAREST, which measures from pixel corners and so moves labels by up to half a pixel.
+    """
+    if plane.shape == shape:
+        return plane
+    return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
 def square_shape(shape: tuple[int, int], spacing: tuple[float, float], pixel: float) -> tuple[int, int]:
     """Height and width that give `pixel` mm square pixels to a plane of `shape` and `spacing` (dy, dx) mm."""
     return (max(1, round(shape[0] * spacing[0] / pixel)), max(1, round(shape[1] * spacing[1] / pixel)))

@@ -9,7 +9,7 @@ import torch
 
 from baseline3d.heads import Head
 from baseline3d.losses import patch_loss
-from reference_module.losses import LossSettings, one_hot
+from networks.training.losses import LossSettings, one_hot
 
 BOTH = LossSettings(dice=1.0, cross_entropy=1.0)
 HEADS = get_args(Head)

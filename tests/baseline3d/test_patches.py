@@ -14,6 +14,7 @@ from baseline3d.intensity import IntensitySettings
 from baseline3d.patches import PatchSettings, PatchStream, cut_box
 from baseline3d.preparation import InputSettings
 from baseline3d.store import PreparedCase, open_prepared
+from networks.classes import class_values
 from volumes.datasets import read_dataset
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
@@ -84,10 +85,11 @@ def test_shapes_and_what_is_known(cases: list[PreparedCase], training_set: Path)
 
 def test_foreground_patches_hold_their_structure(cases: list[PreparedCase], training_set: Path) -> None:
     stream = _stream(cases, training_set, foreground=1.0, batch_size=1)
+    values = class_values(read_dataset(training_set).table)
     seen = []
     for index in range(30):
         _, label = stream.draw(index)
-        assert label is not None and (stream.batch(index)["label"] == list(stream._values).index(label)).any()
+        assert label is not None and (stream.batch(index)["label"] == values.index(label)).any()
         seen.append(label)
     assert {seen.count(label) for label in (1, 2, 3)} == {10}, "the tube as often as what all cases have"
     assert all(_stream(cases, training_set, foreground=0.0).draw(n)[1] is None for n in range(10))

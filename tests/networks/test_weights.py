@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from networks.weights import load_exactly, read_metadata, read_tensors, save_weights
+from networks.metadata import read_metadata
+from networks.weights import load_exactly, read_tensors, save_weights
 from volumes.errors import InputError
 
 

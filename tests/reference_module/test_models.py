@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from networks.weights import read_metadata, save_weights
+from networks.metadata import read_metadata
+from networks.weights import save_weights
 from reference_module import models
 from reference_module.models import InputSettings, build_pair, describe_models, load_pair, save_pair
 from reference_module.pair import Pair

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from networks.training.pseudo_label import PseudoLabel
 from reference_module.labelled_stream import LabelledStream
-from reference_module.pseudo_label import PseudoLabel
 from reference_module.slice_streams import SliceSettings
 from reference_module.training_cases import open_cases
 from volumes.datasets import read_dataset

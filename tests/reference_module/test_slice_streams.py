@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reference_module.augmentation import SliceAugmenter, mirrored_classes
+from networks.training.case_store import StoredCase
+from reference_module.augmentation import SliceAugmenter
 from reference_module.slice_streams import SliceSettings, SliceStream
-from reference_module.slices import StoredCase
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
 from volumes.windows import windowed
@@ -225,13 +225,6 @@ def test_free_flips_leave_the_labels_as_they_are(stored: Case) -> None:
         left = batch["image"][item, 0][batch["label"][item] == 1]
         assert torch.allclose(left, torch.tensor(_grey(HU[LEFT], round(10 * float(position)))))
     assert batch["known"].tolist() == [[True, True, True, False]] * 60
-
-
-def test_which_class_becomes_which() -> None:
-    names = ["spleen", "kidney_left", "adrenal gland right", "kidney_right", "Adrenal-Gland-Left", "lobe_l", "lobe_r"]
-    table = LabelTable([Label(3 * n, name, (0, 0, 0)) for n, name in enumerate(names, start=1)])
-    assert mirrored_classes(table).tolist() == [0, 1, 4, 5, 2, 3, 7, 6]
-    assert mirrored_classes(LabelTable.read("flare22")).tolist() == [0, 1, 13, 3, 4, 5, 6, 8, 7, 9, 10, 11, 12, 2]
 
 
 def test_a_structure_of_one_side_cannot_be_mirrored(stored: Case) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from networks.training import case_store
 from reference_module import slices
-from reference_module.inputs import pixel_shape, resized, resized_labels
+from reference_module.inputs import pixel_shape, resized
 from reference_module.slices import open_store
 from volumes.datasets import DataCase
 from volumes.errors import InputError
 from volumes.formats import read_label_map, read_volume
 from volumes.labels import Label, LabelTable
+from volumes.resampling import resized_labels
 
 TABLE = LabelTable([Label(2, "left_lung", (1, 2, 3)), Label(5, "heart", (4, 5, 6))])
 MAKE = (5, 12, 14)  # D, H, W
@@ -99,7 +101,7 @@ def test_made_once(case: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first = open_store([case], TABLE, cache, 2.0, lambda *step: steps.append(step))[0]
     assert steps == [(1, 1)] and not list(cache.glob("*.part"))
     monkeypatch.setattr(slices, "read_volume", None)
-    monkeypatch.setattr(slices, "read_label_map", None)
+    monkeypatch.setattr(case_store, "read_label_map", None)
     again = open_store([case], TABLE, cache, 2.0)[0]
     assert again.image_file == first.image_file and again.label_file == first.label_file
     assert again.spacing == first.spacing and again.shape == first.shape
@@ -178,7 +180,7 @@ def test_processes_are_started_for_what_is_not_there(
     case: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store([case], TABLE, tmp_path, 2.0)
-    monkeypatch.setattr(slices, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(case_store, "ProcessPoolExecutor", None)
     assert open_store([case], TABLE, tmp_path, 2.0, workers=2)[0].shape
     with pytest.raises(TypeError):
         open_store([case], TABLE, tmp_path, 3.0, workers=2)

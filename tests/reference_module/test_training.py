@@ -18,16 +18,15 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from safetensors.torch import load_file
-from torch import nn
 
 from networks.configurations import read_config
 from networks.runs import newest_checkpoint
-from reference_module.averaging import averaged
-from reference_module.labelled_stream import LabelledStream, part_of
+from networks.training.fitting import StreamData
+from reference_module.labelled_stream import LabelledStream
 from reference_module.learner import ReferenceTraining
 from reference_module.models import InputSettings, load_pair
 from reference_module.slice_streams import SliceSettings
-from reference_module.training import SliceModule, labelled_stream, new_pair, train
+from reference_module.training import labelled_stream, new_pair, train
 from reference_module.training_cases import TrainingCases, open_cases
 from reference_module.training_settings import TrainingSettings, read_sections
 from volumes.datasets import read_dataset, split
@@ -121,12 +120,6 @@ def test_pseudo_labels_join_the_labelled_slices(training_set: Path, tmp_path: Pa
     for name, told in (("nobody", "no unlabelled case"), ("A", "no unlabelled case"), ("V", "no such file")):
         with pytest.raises(InputError, match=told):
             _cases(read_dataset(training_set), tmp_path, pseudo={name: tmp_path / "none.nii.gz"})  # type: ignore[arg-type]
-
-
-def test_ranks_share_the_cases_out() -> None:
-    parts = [part_of(list("abcdefg"), rank, 3) for rank in range(3)]
-    assert sorted(sum(parts, [])) == list("abcdefg")
-    assert part_of(["a"], 1, 2) == ["a"]
 
 
 def test_a_few_steps_learn(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
@@ -241,19 +234,5 @@ def test_the_scaler_is_updated_once_a_step(training_set: Path, tiny_config: Writ
         enable_model_summary=False,
     )
     settings = module.settings
-    trainer.fit(module, SliceModule(lambda *place: labelled_stream(cases, settings, *place), 0, 0))
+    trainer.fit(module, StreamData(lambda *place: labelled_stream(cases, settings, *place), 0, 0))
     assert scaler.updates == 3 and trainer.global_step == 3
-
-
-def test_the_average_forgets_the_start_and_follows(tmp_path: Path) -> None:
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, 100.0)
-    model = averaged(network, 0.9)
-    assert model is not None and averaged(network, 0.0) is None
-    nn.init.constant_(network.weight, 1.0)
-    for _ in range(60):
-        model.update_parameters(network)
-    assert model.module.weight.item() == pytest.approx(1.0, abs=0.1)  # type: ignore[union-attr]
-    nn.init.constant_(network.weight, 2.0)
-    model.update_parameters(network)
-    assert model.module.weight.item() == pytest.approx(1.1, abs=0.1)  # type: ignore[union-attr]

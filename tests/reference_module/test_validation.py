@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from networks.training.case_store import StoredCase
+from networks.training.validation import NotInEvalMode
 from reference_module.pair import Pair
-from reference_module.slices import StoredCase, open_store
-from reference_module.validation import NotInEvalMode, chosen_cases, means, summed, volume_dice
+from reference_module.slices import open_store
+from reference_module.validation import volume_dice
 from volumes.datasets import DataSet, read_dataset
 
 
@@ -76,16 +78,3 @@ def test_training_mode_is_refused_and_nothing_is_learnt(case: StoredCase, datase
     pair.first.norm.train()
     with pytest.raises(NotInEvalMode):
         volume_dice(pair, case, dataset.table, "three")
-
-
-def test_means_are_over_the_cases_that_have_a_score(dataset: DataSet) -> None:
-    table = dataset.table
-    sums = summed([{1: 0.5, 2: 1.0}, {1: 0.7}], table)
-    assert means(sums, table) == pytest.approx({"left_ball": 0.6, "right_ball": 1.0, "mean": 0.8})
-    assert means(summed([{1: 0.5, 2: 1.0}], table) + summed([{1: 0.7}], table), table) == means(sums, table)
-    assert means(summed([], table), table) == {}
-
-
-def test_few_of_many_cases_are_spread_over_them() -> None:
-    assert chosen_cases(list(range(10)), 3) == [0, 3, 6]
-    assert chosen_cases([1, 2], 3) == [1, 2] and chosen_cases([1, 2], 0) == [1, 2]

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from networks.upsampling import FilePixels
 from propagation_module.propagator import Propagator
 from propagation_module.session import Session
 from reference_module.referencer import Referencer
-from reference_module.upsampling import FilePixels
 from tests.tools.pairs import HU, SPACING, HounsfieldPair, ellipsoids, referencer
 from tools.automatic import AutomaticSettings
 from tools.blending import REACH, SPREAD_MM, Offer, blended, likeliest, spread

@@ -11,7 +11,7 @@ import numpy as np
 from propagation_module.calibration import Examples, cross_validated, influence, predict
 from propagation_module.confidence import FEATURES, Calibration
 from tools.benchmark.confidence_cases import Job
-from tools.benchmark.confidence_results import _cell, _cells, _row, scores, spearman
+from tools.benchmark.confidence_results import cell_text, cell_texts, scores, spearman, table_row
 from tools.files import whole_file, write_json
 
 _NAMES = {
@@ -83,13 +83,13 @@ def markdown(found: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     slices = found["slices"]
     lines = [f"{found['cases']} cases; {slices['found']} slices with a mask, {slices['lost']} without.", ""]
-    lines += [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
-    lines += [_row([name, *_cells(one)]) for name, one in _worth(found)]
-    lines += ["", _row(_FEATURE_COLUMNS), _row(["---"] * len(_FEATURE_COLUMNS))]
+    lines += [table_row(_COLUMNS), table_row(["---"] * len(_COLUMNS))]
+    lines += [table_row([name, *cell_texts(one)]) for name, one in _worth(found)]
+    lines += ["", table_row(_FEATURE_COLUMNS), table_row(["---"] * len(_FEATURE_COLUMNS))]
     for feature, one in _by_influence(found):
-        lines.append(_row([feature, f"{one['found']:+.3f}", f"{one['lost']:+.3f}", _cell(one["without"], 4)]))
-    lines += ["", _row(_ENDING_COLUMNS), _row(["---"] * len(_ENDING_COLUMNS))]
-    lines += [_row(cells) for cells in _endings(found)]
+        lines.append(table_row([feature, f"{one['found']:+.3f}", f"{one['lost']:+.3f}", cell_text(one["without"], 4)]))
+    lines += ["", table_row(_ENDING_COLUMNS), table_row(["---"] * len(_ENDING_COLUMNS))]
+    lines += [table_row(cells) for cells in _endings(found)]
     return "\n".join([*lines, "", _LEGEND, _ENDING_LEGEND]) + "\n"
 
 
@@ -114,9 +114,9 @@ def _print(found: Mapping[str, Any]) -> None:
     for column in _FEATURE_COLUMNS:
         features.add_column(column)
     for name, one in _worth(found):
-        worth.add_row(name, *_cells(one))
+        worth.add_row(name, *cell_texts(one))
     for feature, one in _by_influence(found):
-        features.add_row(feature, f"{one['found']:+.3f}", f"{one['lost']:+.3f}", _cell(one["without"], 4))
+        features.add_row(feature, f"{one['found']:+.3f}", f"{one['lost']:+.3f}", cell_text(one["without"], 4))
     endings = Table()
     for column in _ENDING_COLUMNS:
         endings.add_column(column)

@@ -178,10 +178,10 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-def _cells(one: Mapping[str, Any]) -> list[str]:
+def cell_texts(one: Mapping[str, Any]) -> list[str]:
     return [
-        _cell(one["spearman"]), _cell(one["spearman_per_case"]), _cell(one["worst_found"], 1),
-        _cell(one["as_bad_found"], 1), _cell(one["chance"], 1), _cell(one["calibration_error"]),
+        cell_text(one["spearman"]), cell_text(one["spearman_per_case"]), cell_text(one["worst_found"], 1),
+        cell_text(one["as_bad_found"], 1), cell_text(one["chance"], 1), cell_text(one["calibration_error"]),
     ]  # fmt: skip
 
 
@@ -189,17 +189,17 @@ def markdown(summary: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """The summary as Markdown: figures of the confidence, then of where structures end."""
     lines = [f"Confidence and true Dice of a slice; the confidence is {about['calibration']}.", COUNTED, ""]
     columns = ("set", "marks", "key slices", "slices", "mean Dice", "confidence", *_HEADINGS)
-    lines += [_row(columns), _row(["---"] * len(columns))]
+    lines += [table_row(columns), table_row(["---"] * len(columns))]
     for name, title, n, one in _parts(summary):
         for kind, called in (("calibrated", "calibrated"), ("raw", "raw expected Dice")):
-            own = (name, title, n, str(one["slices"]), _cell(one["mean_dice"]), called)
-            lines.append(_row([*own, *_cells(one[kind])]))
+            own = (name, title, n, str(one["slices"]), cell_text(one["mean_dice"]), called)
+            lines.append(table_row([*own, *cell_texts(one[kind])]))
     lines += ["", "Without marks: voxels labelled beyond the true extent, and true voxels missed by ending early.", ""]
     ends = ("set", "key slices", "beyond, pooled", "mean of structures", "missed, pooled", "mean of structures")
-    lines += [_row(ends), _row(["---"] * len(ends))]
+    lines += [table_row(ends), table_row(["---"] * len(ends))]
     for name, _, n, one in _parts(summary):
         if "beyond" in one:
-            lines.append(_row([name, n, *_ends(one)]))
+            lines.append(table_row([name, n, *_ends(one)]))
     notes = [f"{name}: {note}." for name, note in about.get("notes", {}).items() if note and name in summary]
     notes.append(
         f"The {WORST} worst: mean over cases with at least {LEAST_PAIRS} slices that count; ties by lot. As bad: of "
@@ -232,8 +232,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for heading in ("set", "keys", "beyond", "(mean)", "missed", "(mean)"):
         ends.add_column(heading)
     for name, title, n, one in _parts(summary):
-        table.add_row(name, title, n, "ours", *_cells(one["calibrated"]))
-        table.add_row("", "", "", "raw", *_cells(one["raw"]))
+        table.add_row(name, title, n, "ours", *cell_texts(one["calibrated"]))
+        table.add_row("", "", "", "raw", *cell_texts(one["raw"]))
         if "beyond" in one:
             ends.add_row(name, n, *_ends(one))
     console.print(table)
@@ -283,9 +283,9 @@ def _ends(one: Mapping[str, Any]) -> list[str]:
     return [f"{one[key][kind]:.2%}" for key in ("beyond", "missed") for kind in ("pooled", "per_structure")]
 
 
-def _row(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(value: float | None, digits: int = 3) -> str:
+def cell_text(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"

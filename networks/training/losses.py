@@ -1,4 +1,4 @@
-"""Losses of the pair (systems.md 1.6): Dice of each class, cross entropy with smoothed labels, Lovasz.
+"""Losses on labelled pixels (systems.md 1.6): Dice of each class, cross entropy with smoothed labels, Lovasz.
 
 All take the logits of one network, (B, C, H, W) with class 0 the background, and apply softmax once, in float32
 whatever comes in (half floats lose the sums). They return a float32 scalar.

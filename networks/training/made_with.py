@@ -1,20 +1,22 @@
-"""What a pair's run depends on, for its record (`networks.run_record`): all but the code and where files lie."""
+"""What a training run depends on, for its record (`networks.run_record`): all but the code and where files lie."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from networks.run_record import digest_of
-from reference_module.models import InputSettings
-from reference_module.pseudo_label import PseudoLabel
-from reference_module.training_settings import TrainingSettings
+from networks.training.pseudo_label import PseudoLabel
+from networks.training.settings import RunSettings
 from volumes.datasets import DataCase, DataSet
 from volumes.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 OF_NO_CONSEQUENCE = ("workers", "checkpoint_every", "log_every", "validate_every", "validation_cases")
 """Settings that may change while a run is under way: the weights do not depend on them."""
@@ -22,8 +24,8 @@ OF_NO_CONSEQUENCE = ("workers", "checkpoint_every", "log_every", "validate_every
 
 def made_with(
     whole: DictConfig,
-    settings: TrainingSettings,
-    inputs: InputSettings,
+    settings: RunSettings,
+    inputs: DataclassInstance,
     dataset: DataSet,
     *,
     start_from: str | Path | None,
@@ -34,7 +36,10 @@ def made_with(
 
     Args:
         whole: the configuration, for its name and networks.
-        dataset, pseudo, with_unlabelled: as for `training_cases.open_cases`.
+        inputs: the settings of the `input` section.
+        dataset: the data.
+        pseudo: label maps that unlabelled cases are given, by case name.
+        with_unlabelled: the unlabelled cases are trained on too.
         start_from: weights that the run begins with.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Losses of the pair: what they are, and what the public implementation got wrong."""
+"""Losses on labelled pixels: what they are, and what the public implementation got wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reference_module.losses import (
+from networks.training.losses import (
     LossSettings,
     class_dice,
     classes_in,

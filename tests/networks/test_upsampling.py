@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_module.upsampling import FilePixels
+from networks.upsampling import FilePixels
 from volumes.resampling import resize
 
 CPU = torch.device("cpu")

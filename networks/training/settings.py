@@ -1,0 +1,58 @@
+"""The settings that every training with labels has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from networks.configurations import check_values
+from networks.training.losses import LossSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What the `training` sections of all configurations have in common.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: labelled samples (slices or patches) a step, on each GPU.
+        workers: processes that make samples beside the training loop; 0: within it.
+        gradient_clip: norm to which each network's gradient is clipped; 0: not at all.
+        averaging: decay of the running mean of the weights, which is what the run ends with; 0: the last ones.
+        validate_every: steps between two validations; 0: never.
+        validation_cases: validate on at most so many; 0: on all.
+        pseudo_share: share of the labelled samples that comes from pseudo-labelled cases, where there are any.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    workers: int
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    gradient_clip: float
+    averaging: float = 0.0
+    checkpoint_every: int
+    log_every: int
+    validate_every: int
+    validation_cases: int = 0
+    pseudo_share: float = 0.5
+    nodes: int = 1
+    losses: LossSettings
+
+    def __post_init__(self) -> None:
+        check_values(
+            self,
+            "training",
+            ("seed", 0 <= self.seed < 2**63, "0 or more, and less than 2^63"),
+            ("steps", self.steps >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("workers", self.workers >= 0, "0 or more"),
+            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 to less than 1"),
+            ("checkpoint_every", self.checkpoint_every >= 1, "1 or more"),
+            ("log_every", self.log_every >= 1, "1 or more"),
+            ("validate_every", self.validate_every >= 0, "0 or more"),
+            ("validation_cases", self.validation_cases >= 0, "0 or more"),
+            ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
+            ("nodes", self.nodes >= 1, "1 or more"),
+        )
