@@ -165,7 +165,11 @@ def _listening(host: str, port: int) -> socket.socket:
         raise InputError(f"--port {port}", found="no port", expected="0 to 65535", fix="leave it out for a free one")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
+        # asyncio sets it for sockets that name their protocol, which this one does not: each answer waited 40 ms for
+        # the browser to acknowledge its head. Connections have it from the listener.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise InputError(
