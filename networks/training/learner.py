@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from networks.training.validation import means, summed
 from volumes.labels import LabelTable
 
 
-class Learner(L.LightningModule):
+class Learner(L.LightningModule, ABC):
     """A network in training, validated on whole cases.
 
     Args:
@@ -27,9 +28,9 @@ class Learner(L.LightningModule):
         self.sums = summed([], table)
         self.best: dict[str, float] = {}
 
+    @abstractmethod
     def scores(self, number: int) -> dict[int, float]:
         """Dice of validation case `number`, by label."""
-        raise NotImplementedError
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         # Dropout of a step depends on the step alone, so that a run that was killed goes on as it would have gone.
