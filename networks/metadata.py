@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
+from volumes.snomed import Snomed
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -24,7 +25,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         with safe_open(path, "np") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise bad_file(path, "no such file" if not path.exists() else "no safetensors file") from error
+        found = "a file that is cut short, or no safetensors file" if path.exists() else "no such file"
+        raise bad_file(path, found) from error
 
 
 def bad_file(path: Path, found: str) -> InputError:
@@ -50,7 +52,14 @@ def read_table(content: Mapping[str, Any], path: Path) -> LabelTable:
     """
     try:
         labels = [
-            Label(**{**entry, "color": tuple(entry["color"]), "aliases": tuple(entry["aliases"])})
+            Label(
+                **{
+                    **entry,
+                    "color": tuple(entry["color"]),
+                    "aliases": tuple(entry["aliases"]),
+                    "snomed": Snomed(**entry["snomed"]) if entry.get("snomed") else None,
+                }
+            )
             for entry in content["labels"]
         ]
         table = LabelTable(labels, name=str(content["name"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -27,16 +28,19 @@ def labels_command(table: str | None, *, as_json: bool) -> None:
                 "color": list(label.color),
                 "role": label.role,
                 "tolerance_mm": label.tolerance_mm,
+                "snomed": None if label.snomed is None else asdict(label.snomed),
             }
             for label in labels
         ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    shown = Table("label", "name", "colour", "NSD tolerance (mm)", "role")
+    shown = Table("label", "name", "colour", "NSD tolerance (mm)", "role", "SNOMED CT")
     for label in labels:
         tolerance = "" if label.tolerance_mm is None else f"{label.tolerance_mm:g}"
         swatch = Text("██ ", style=f"rgb({','.join(map(str, label.color))})")
         code = "#{:02x}{:02x}{:02x}".format(*label.color)
         swatch.append(code, style="default")
-        shown.add_row(str(label.value), label.name, swatch, tolerance, label.role or "")
+        known = label.snomed
+        meaning = "" if known is None else " ".join(filter(None, (known.code, known.meaning, known.side)))
+        shown.add_row(str(label.value), label.name, swatch, tolerance, label.role or "", meaning)
     Console().print(shown)

@@ -4,7 +4,8 @@ Two layouts:
 - nnU-Net raw: `dataset.json`; `imagesTr/CASE_0000.nii.gz` with `labelsTr/CASE.nii.gz`; images of `imagesTr`
   without labels, and those of `imagesUn`, are unlabelled; `imagesVal` with `labelsVal` is held back.
   `"partially_labelled": true` in `dataset.json` says that a structure that a case's label map lacks was not
-  contoured there, unless `cases.json` (`{CASE: {"structures": [names]}}`) lists it among the case's.
+  contoured there, unless `cases.json` (`{CASE: {"structures": [names]}}`) lists it among the case's. `"roles":
+  {"left_adrenal": "adrenal"}` says which rule a structure falls under (`volumes.labels`).
 - FLARE22's own (`volumes.flare22`).
 """
 
@@ -161,7 +162,7 @@ def _read_nnunet(folder: Path) -> DataSet:
     path = folder / "dataset.json"
     described = read_json(path)
     ending = described.get("file_ending", ".nii.gz")
-    table = _table(described.get("labels"), path)
+    table = _with_roles(_table(described.get("labels"), path), described.get("roles") or {}, path)
     channels = described.get("channel_names") or described.get("modality") or {}
     if len(channels) > 1:
         raise InputError(
@@ -220,6 +221,17 @@ def _table(labels: Any, path: Path) -> LabelTable:
     given = LabelTable([Label(number, name, distinct_color(number)) for number, name in names], name=str(path))
     # Weights keep their table: its name shall not tell strangers where on someone's disk the data lay.
     return _builtin_like(given) or LabelTable(given.values(), name=path.resolve().parent.name)
+
+
+def _with_roles(table: LabelTable, roles: Any, path: Path) -> LabelTable:
+    """The table, with what `roles` of a dataset.json says of its structures."""
+    if not roles:
+        return table
+    if not isinstance(roles, Mapping) or not all(isinstance(role, str) for role in roles.values()):
+        raise InputError(path, found=f"roles {roles}", expected='"roles": {"aorta": "tubular"}', fix="correct the file")
+    by_value = {table.by_name(str(name)).value: role for name, role in roles.items()}
+    labels = [replace(label, role=by_value.get(value, label.role)) for value, label in table.items()]
+    return LabelTable(labels, name=table.name)
 
 
 def _builtin_like(given: LabelTable) -> LabelTable | None:

@@ -1,7 +1,8 @@
 """From file to `Volume` and `LabelMap`, and from `LabelMap` to file.
 
-Reads NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and a DICOM series (folder or .zip).
-Writes label maps as .nii.gz, .nii, .nrrd, .seg.nrrd or .mha.
+Reads NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and a DICOM series (folder, .zip or one
+enhanced file); label maps also from DICOM-SEG and RTSTRUCT (`volumes.dicom`). Writes label maps as .nii.gz, .nii,
+.nrrd, .seg.nrrd, .mha or .dcm.
 
 Voxels: int16 Hounsfield units after the file's own rescaling; fractions are rounded to the nearest whole
 number; values beyond int16 are set to its ends, which lie outside every window, so no tool can tell the
@@ -24,30 +25,31 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from volumes import nifti_header, nrrd_header, segments
-from volumes.dicom import read_series
-from volumes.errors import InputError, not_finite
-from volumes.image_files import ImageFile, planes, read_image, suffix_of
+from volumes.dicom.equipment import DicomOptions
+from volumes.dicom.label_files import read_label_file, write_label_file
+from volumes.dicom.names import is_dicom_file, is_label_file_name
+from volumes.dicom.series import read_series
+from volumes.errors import InputError
+from volumes.image_files import ImageFile, image_in_file_order, planes, read_image, suffix_of
 from volumes.label_map import LabelMap, labels_in
-from volumes.labels import MAX_LABEL, LabelTable
+from volumes.labels import LabelTable
 from volumes.quiet import quiet_itk
 from volumes.volume import Geometry, Volume
+from volumes.voxels import to_hounsfield, to_labels
 
-OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm")
 GRID_TOLERANCE_MM = 1e-2
 """Greatest distance of a written grid from the input's; rounding to 32 bits stays below 1e-4 mm."""
 
 _LAST_BIT_MM = 1e-15
-_INT16 = np.iinfo(np.int16)
 
 
 def read_volume(path: str | Path) -> Volume:
     """Read a CT volume; raises InputError for anything that is not one."""
     path = Path(path)
     source = _read(path)
-    array = np.empty(source.geometry.size_xyz[::-1], dtype=np.int16)
-    for out, plane in zip(array, planes(source.image), strict=True):
-        _to_hounsfield(plane, out, path)
-    return Volume(source.geometry.to_canonical(array), source.geometry, case_name(path))
+    array = to_hounsfield(planes(source.image), source.geometry, path)
+    return Volume(array, source.geometry, case_name(path), source.source)
 
 
 def read_label_map(
@@ -56,32 +58,44 @@ def read_label_map(
     """Read a label map: whole numbers from 0 to 255.
 
     Args:
-        path: image file.
+        path: image file, DICOM-SEG or RTSTRUCT.
         like: the volume that the labels belong to. They must lie on its grid, up to rounding by the program
-            that wrote them; the result has exactly its geometry.
-        table: names and colours; None takes those stored in the file, else default ones.
+            that wrote them; the result has exactly its geometry. DICOM labels need it.
+        table: names and colours; None takes those stored in the file, else default ones. Of DICOM labels, only
+            structures in the table are read, and get its numbers.
     """
     path = Path(path)
-    source = _read(path)
+    if path.is_file() and not suffix_of(path) and is_dicom_file(path):
+        return read_label_file(path, like, table)
+    return label_map_of(_read(path), path, like, table)
+
+
+def label_map_of(
+    source: ImageFile, where: str | Path, like: Volume | LabelMap | None = None, table: LabelTable | None = None
+) -> LabelMap:
+    """The label map in a checked image; `like` and `table` as for `read_label_map`, `where` for messages."""
     geometry = source.geometry
-    array = np.empty(geometry.size_xyz[::-1], dtype=np.uint8)
-    for out, plane in zip(array, planes(source.image), strict=True):
-        _to_labels(plane, out, path)
-    canonical = geometry.to_canonical(array)
+    canonical = to_labels(planes(source.image), geometry, where)
     if like is not None:
-        check_grid(path, geometry, like.geometry, like.name)
+        check_grid(where, geometry, like.geometry, like.name)
         geometry = like.geometry
     names = table if table is not None else source.table
     if names is None:
-        names = LabelTable((), name=str(path))
-    return LabelMap(canonical, geometry, names.covering(labels_in(canonical)), str(path))
+        names = LabelTable((), name=str(where))
+    series = None if like is None else like.source
+    return LabelMap(canonical, geometry, names.covering(labels_in(canonical)), str(where), series)
 
 
-def write_label_map(label_map: LabelMap, path: str | Path, overwrite: bool = False) -> float:
+def write_label_map(
+    label_map: LabelMap, path: str | Path, overwrite: bool = False, dicom: DicomOptions | None = None
+) -> float:
     """Write a label map on its own grid, whole or not at all.
 
     Names and colours go into the file: 3D Slicer's segment keys in .nrrd, .seg.nrrd and .mha, a label table
-    in a header extension in NIfTI.
+    in a header extension in NIfTI, coded segments or regions in DICOM.
+
+    Args:
+        dicom: how a .dcm is written; it needs `label_map.source`.
 
     Returns:
         Greatest distance in mm of a written voxel from where it belongs: 0.0 where the grid is the same
@@ -89,22 +103,13 @@ def write_label_map(label_map: LabelMap, path: str | Path, overwrite: bool = Fal
     """
     path = Path(path)
     suffix = check_output(path, overwrite)
-    array = label_map.geometry.to_file(label_map.array)
-    table = label_map.table.covering(label_map.present())
     temporary = _temporary(path, suffix)
     try:
-        _write(temporary, suffix, array, label_map.geometry, table, path)
-        written = _read_back(temporary, path)
-        shift = label_map.geometry.displacement(written.geometry)
-        if shift > GRID_TOLERANCE_MM:
-            raise InputError(
-                path,
-                found=f"a grid that {suffix} can only hold with an error of {shift:.3g} mm",
-                expected="the input's grid",
-                fix="write .nrrd or .mha",
-            )
-        if not np.array_equal(sitk.GetArrayViewFromImage(written.image), array):
-            raise _unwritten(path, "a file that reads back differently")
+        if suffix == ".dcm":
+            write_label_file(label_map, temporary, path, dicom or DicomOptions())
+            shift = 0.0
+        else:
+            shift = _write_checked(label_map, temporary, suffix, path)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -112,8 +117,7 @@ def write_label_map(label_map: LabelMap, path: str | Path, overwrite: bool = Fal
         raise _unwritten(path, f"a write error ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
-    # Grids that differ in a last bit may put the corners at the same place: not zero, all the same.
-    return 0.0 if label_map.geometry.same_grid(written.geometry) else max(shift, _LAST_BIT_MM)
+    return shift
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> str:
@@ -122,12 +126,12 @@ def check_output(path: str | Path, overwrite: bool = False) -> str:
     Cheap, so that a command can call it before its real work.
     """
     path = Path(path)
-    suffix = suffix_of(path)
+    suffix = ".dcm" if is_label_file_name(path) else suffix_of(path)
     if suffix not in OUTPUT_SUFFIXES:
         raise InputError(
             path,
             found=f"an output that ends in '{path.suffix}'",
-            expected=f"one of {', '.join(OUTPUT_SUFFIXES)} (.seg.nrrd included)",
+            expected=f"one of {', '.join(OUTPUT_SUFFIXES)} (.seg.nrrd, .seg.dcm and .rtstruct.dcm included)",
             fix="choose another ending",
         )
     folder = path.parent
@@ -141,9 +145,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> str:
     if path.is_dir():
         raise InputError(path, found="a folder", expected="a file name", fix="add a file name to the path")
     if path.exists() and not overwrite:
-        raise InputError(
-            path, found="an existing file", expected="a new file", fix="use --overwrite or another name"
-        )
+        raise InputError(path, found="an existing file", expected="a new file", fix="use --overwrite or another name")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(
             path,
@@ -179,54 +181,9 @@ def case_name(path: str | Path) -> str:
 def _read(path: Path) -> ImageFile:
     if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         return read_series(path)
-    if path.is_file() and path.suffix.lower() in (".dcm", ".ima"):
-        raise InputError(
-            path,
-            found="one DICOM file",
-            expected="the folder or zip of the series",
-            fix=f"give its folder, {path.parent}",
-        )
+    if path.is_file() and not suffix_of(path) and is_dicom_file(path):
+        return read_series(path)
     return read_image(path)
-
-
-def _to_hounsfield(plane: npt.NDArray[np.generic], out: npt.NDArray[np.int16], where: Path) -> None:
-    """One slice `(y, x)` of any type to int16."""
-    if plane.dtype == np.int16:
-        out[...] = plane
-    elif plane.dtype.kind in "iu":
-        # The ends of int16 do not fit the narrower types.
-        narrow = np.minimum(plane, np.uint64(_INT16.max)) if plane.dtype == np.uint64 else plane
-        out[...] = np.clip(narrow.astype(np.int64), _INT16.min, _INT16.max)
-    else:
-        _check_finite(plane, where)
-        out[...] = np.clip(np.rint(plane), _INT16.min, _INT16.max)
-
-
-def _to_labels(plane: npt.NDArray[np.generic], out: npt.NDArray[np.uint8], where: Path) -> None:
-    """One slice `(y, x)` of any type to uint8; raises InputError unless it holds labels."""
-    if plane.dtype.kind == "f":
-        _check_finite(plane, where)
-        fractions = plane != np.rint(plane)
-        if fractions.any():
-            raise _no_labels(where, f"the value {plane[fractions][0]:g}")
-    low, high = plane.min(), plane.max()
-    if low < 0 or high > MAX_LABEL:
-        raise _no_labels(where, f"the value {low if low < 0 else high:g}")
-    out[...] = plane
-
-
-def _check_finite(plane: npt.NDArray[np.generic], where: Path) -> None:
-    if not np.isfinite(plane).all():
-        raise not_finite(where)
-
-
-def _no_labels(where: Path, found: str) -> InputError:
-    return InputError(
-        where,
-        found=found,
-        expected="whole numbers from 0 to 255",
-        fix="give a label map (not an image or probabilities), renumbered to at most 255 labels",
-    )
 
 
 def _text(numbers: tuple[float, ...]) -> str:
@@ -246,6 +203,26 @@ def _temporary(path: Path, suffix: str) -> Path:
     return Path(name)
 
 
+def _write_checked(label_map: LabelMap, temporary: Path, suffix: str, path: Path) -> float:
+    """Write an image file to `temporary` and read it back; returns how far its grid is off, in mm."""
+    array = label_map.geometry.to_file(label_map.array)
+    table = label_map.table.covering(label_map.present())
+    _write(temporary, suffix, array, label_map.geometry, table, path)
+    written = _read_back(temporary, path)
+    shift = label_map.geometry.displacement(written.geometry)
+    if shift > GRID_TOLERANCE_MM:
+        raise InputError(
+            path,
+            found=f"a grid that {suffix} can only hold with an error of {shift:.3g} mm",
+            expected="the input's grid",
+            fix="write .nrrd or .mha",
+        )
+    if not np.array_equal(sitk.GetArrayViewFromImage(written.image), array):
+        raise _unwritten(path, "a file that reads back differently")
+    # Grids that differ in a last bit may put the corners at the same place: not zero, all the same.
+    return 0.0 if label_map.geometry.same_grid(written.geometry) else max(shift, _LAST_BIT_MM)
+
+
 def _write(
     temporary: Path,
     suffix: str,
@@ -255,18 +232,13 @@ def _write(
     path: Path,
 ) -> None:
     """Write labels in file order to `temporary`."""
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(geometry.spacing_xyz)
-    image.SetOrigin(geometry.origin_xyz)
-    image.SetDirection(geometry.direction)
+    image = image_in_file_order(array, geometry)
     if suffix in (".nii", ".nii.gz"):
         # An uncompressed copy for SimpleITK to write; its header is completed on the way to `temporary`.
         plain = temporary.with_name(temporary.name.removesuffix(suffix) + "-plain.nii")
         try:
             _write_image(image, plain, False, path)
-            nifti_header.finish(
-                plain, temporary, geometry.nifti_grid, segments.to_xml(table) if table else ""
-            )
+            nifti_header.finish(plain, temporary, geometry.nifti_grid, segments.to_xml(table) if table else "")
         finally:
             plain.unlink(missing_ok=True)
         return

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from volumes import nifti_header, segments
@@ -16,6 +18,9 @@ from volumes.errors import InputError
 from volumes.labels import LabelTable
 from volumes.quiet import quiet_itk
 from volumes.volume import Direction, Geometry, Triple
+
+if TYPE_CHECKING:
+    from volumes.dicom.source import DicomSource
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SPACING_MM = (0.01, 100.0)
@@ -30,11 +35,13 @@ class ImageFile:
         image: SimpleITK's image, in file order.
         geometry: its grid.
         table: label names and colours stored in the file, if any.
+        source: the DICOM series that it was read from.
     """
 
     image: sitk.Image
     geometry: Geometry
     table: LabelTable | None = None
+    source: DicomSource | None = None
 
 
 def suffix_of(path: Path) -> str:
@@ -69,6 +76,24 @@ def read_image(path: Path) -> ImageFile:
     if suffix in (".mha", ".mhd"):
         metadata = {key: segments.unescape(text) for key, text in metadata.items()}
     return ImageFile(image, geometry, segments.from_metadata(metadata, str(path)))
+
+
+def checked_image(image: sitk.Image, where: str | Path) -> ImageFile:
+    """An image that is in memory already, checked as those that are read; raises InputError."""
+    check_one_volume(image.GetSize(), image.GetNumberOfComponentsPerPixel(), where)
+    if image.GetDimension() == 4:  # the fourth axis has one entry
+        image = image[:, :, :, 0]
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
+    return ImageFile(image, geometry_of(image, where), segments.from_metadata(metadata, str(where)))
+
+
+def image_in_file_order(array: npt.NDArray[Any], geometry: Geometry) -> sitk.Image:
+    """SimpleITK's image of an array `(z, y, x)` in file order, on that grid bit for bit; the array is copied."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(geometry.spacing_xyz)
+    image.SetOrigin(geometry.origin_xyz)
+    image.SetDirection(geometry.direction)
+    return image
 
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:

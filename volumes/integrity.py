@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from volumes.datasets import DataCase, DataSet
@@ -18,6 +19,10 @@ from volumes.fingerprints import check_whole, same_contents
 from volumes.formats import check_grid, read_label_map
 from volumes.image_files import read_geometry
 from volumes.volume import Geometry
+
+Progress = Callable[[int, int], None]
+
+_NAMED = 5  # cases of a kind; the report as JSON names all
 
 
 @dataclass(frozen=True)
@@ -84,31 +89,51 @@ class Findings:
         lines += [f"{one.label:>4}  {one.name:<{width}}{one.contoured:>13}{one.present:>12}" for one in self.structures]
         lines += [f"empty label map: {name}" for name in self.empty]
         lines += [f"the same image: {', '.join(names)}" for names in self.duplicates]
-        lacking = Counter(self.partly.values()).most_common()
-        lines += [f"{cases:>4} cases were not contoured for {', '.join(lacks)}" for lacks, cases in lacking]
+        lacking: dict[tuple[str, ...], list[str]] = {}
+        for name, lacks in self.partly.items():
+            lacking.setdefault(lacks, []).append(name)
+        for lacks, names in sorted(lacking.items(), key=lambda one: -len(one[1])):
+            whom = f"{len(names)} cases were" if len(names) > 1 else "1 case was"
+            listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+            lines.append(f"{whom} not contoured for {', '.join(lacks)}: {listed}")
         return "\n".join(lines)
 
 
-def check_dataset(dataset: DataSet, progress: Callable[[int, int], None] | None = None) -> Findings:
-    """Look through a data set.
+def check_dataset(dataset: DataSet, progress: Progress | None = None) -> Findings:
+    """Look through a data set before training on it.
 
     Args:
         progress: called with cases done and cases in all.
 
     Raises:
-        InputError: no labelled case; a file that is damaged or cut short; labels on another grid than their CT,
-            that the table does not have, or of structures that the case is said not to contour; a structure of the
-            table in no labelled training case; a case name twice; an image both to train and to validate on.
-            The first of these, and how many more there are.
+        InputError: the first fault of `examine`, and how many more there are.
     """
-    if not dataset.training:
-        raise InputError(
-            dataset.folder,
-            found=f"no labelled case to train on ({len(dataset.unlabelled)} unlabelled)",
-            expected="at least one",
-            fix="add label files for some of the training images",
-        )
+    if not dataset.training:  # at once: there may be thousands of others to look into
+        raise _no_labelled_case(dataset)
+    findings, faults = examine(dataset, progress)
+    if faults:
+        first, others = faults[0], len(faults) - 1
+        more = f" (and {others} more fault{'s' if others > 1 else ''})" if others else ""
+        raise InputError(first.where, found=first.found + more, expected=first.expected, fix=first.fix)
+    assert findings is not None
+    return findings
+
+
+def examine(dataset: DataSet, progress: Progress | None = None) -> tuple[Findings | None, list[InputError]]:
+    """Look through a data set, to its end whatever is found.
+
+    Args:
+        progress: called with cases done and cases in all.
+
+    Returns:
+        What it holds, None if no image can be read, and all faults for which training refuses it: no labelled case; a
+        file that is damaged or cut short; labels on another grid than their CT, that the table does not have, or of
+        structures that the case is said not to contour; a structure of the table in no labelled training case; a case
+        name twice; an image both to train and to validate on.
+    """
     check = _Check(dataset)
+    if not dataset.training:
+        check.errors.append(_no_labelled_case(dataset))
     cases = (*dataset.training, *dataset.unlabelled, *dataset.validation)
     for done, case in enumerate(cases, start=1):
         with check.noting():
@@ -117,9 +142,17 @@ def check_dataset(dataset: DataSet, progress: Callable[[int, int], None] | None 
             progress(done, len(cases))
     check.names(cases)
     check.classes()
-    duplicates = check.duplicates(cases) if not check.errors else ()
-    check.finish()
-    return check.findings(duplicates)
+    duplicates = check.duplicates(cases)
+    return check.findings(duplicates), check.errors
+
+
+def _no_labelled_case(dataset: DataSet) -> InputError:
+    return InputError(
+        dataset.folder,
+        found=f"no labelled case to train on ({len(dataset.unlabelled)} unlabelled)",
+        expected="at least one",
+        fix="add label files for some of the training images",
+    )
 
 
 class _Check:
@@ -128,7 +161,7 @@ class _Check:
     def __init__(self, dataset: DataSet) -> None:
         self.dataset, self.labels = dataset, frozenset(dataset.table)
         self.errors: list[InputError] = []
-        self.geometries: list[Geometry] = []
+        self.geometries: dict[Path, Geometry] = {}
         self.contoured: Counter[int] = Counter()
         self.present: Counter[int] = Counter()
         self.partly: dict[str, tuple[str, ...]] = {}
@@ -145,7 +178,7 @@ class _Check:
     def case(self, case: DataCase, training: bool) -> None:
         geometry, voxel_bytes = read_geometry(case.image)
         check_whole(case.image, voxel_bytes)
-        self.geometries.append(geometry)
+        self.geometries[case.image] = geometry
         if case.label is None:
             return
         label_map = read_label_map(case.label)
@@ -192,11 +225,14 @@ class _Check:
             )
 
     def duplicates(self, cases: Sequence[DataCase]) -> tuple[tuple[str, ...], ...]:
-        """Cases of the same image; one that is in training and in validation is an error."""
-        name_of = {case.image: case.name for case in cases}
+        """Cases of the same image, of those that can be read; one in training and in validation is an error."""
+        name_of = {case.image: case.name for case in cases if case.image in self.geometries}
         held_back = {case.image for case in self.dataset.validation}
-        found = []
-        for group in same_contents(case.image for case in cases):
+        found: list[tuple[str, ...]] = []
+        groups: list[list[Path]] = []
+        with self.noting():
+            groups = same_contents(name_of)
+        for group in groups:
             found.append(tuple(name_of[path] for path in group))
             if held_back.intersection(group) and not held_back.issuperset(group):
                 self.errors.append(
@@ -209,17 +245,12 @@ class _Check:
                 )
         return tuple(found)
 
-    def finish(self) -> None:
-        """Raise the first error, and say how many more there are."""
-        if self.errors:
-            first = self.errors[0]
-            more = f" (and {len(self.errors) - 1} more faults)" if len(self.errors) > 1 else ""
-            raise InputError(first.where, found=first.found + more, expected=first.expected, fix=first.fix)
-
-    def findings(self, duplicates: tuple[tuple[str, ...], ...]) -> Findings:
-        dataset = self.dataset
-        depths = [geometry.shape_dhw[0] for geometry in self.geometries]
-        by_axis = list(zip(*(geometry.spacing_dhw for geometry in self.geometries), strict=True))
+    def findings(self, duplicates: tuple[tuple[str, ...], ...]) -> Findings | None:
+        dataset, geometries = self.dataset, self.geometries.values()
+        if not geometries:
+            return None
+        depths = [geometry.shape_dhw[0] for geometry in geometries]
+        by_axis = list(zip(*(geometry.spacing_dhw for geometry in geometries), strict=True))
         return Findings(
             folder=str(dataset.folder),
             labelled=len(dataset.training),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from volumes.labels import LabelTable
 from volumes.volume import Geometry, Triple, check_array
+
+if TYPE_CHECKING:
+    from volumes.dicom.source import DicomSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +24,16 @@ class LabelMap:
         geometry: the grid, the same as that of the volume that it belongs to.
         table: names and colours; it may list labels that do not occur in `array`.
         name: the case or file, for messages.
+        source: the DICOM series of the volume; needed to write DICOM.
+        notes: what a person should know of how it was read.
     """
 
     array: npt.NDArray[np.uint8]
     geometry: Geometry
     table: LabelTable
     name: str = field(default="label map")
+    source: DicomSource | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", np.ascontiguousarray(self.array))

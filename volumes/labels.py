@@ -6,6 +6,7 @@ A table is a YAML (or JSON) file, or the name of a built-in one (`flare22`):
     labels:
       1: liver                                            # short: only a name
       2: {name: aorta, color: [216, 48, 56], tolerance_mm: 2, role: tubular, aliases: [ao]}
+      3: {name: right_kidney, snomed: {code: 64033007, meaning: Kidney, side: right}}
 
 The `labels:` level may be left out.
 """
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from volumes.errors import InputError
+from volumes.snomed import Snomed
+from volumes.snomed import parse as parse_snomed
 
 Color = tuple[int, int, int]
 MAX_LABEL = 255
-_FIELDS = {"name", "color", "role", "tolerance_mm", "aliases"}
+_FIELDS = {"name", "color", "role", "tolerance_mm", "aliases", "snomed"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Label:
         role: the rule that a score or a post-processing step applies to it, if any.
         tolerance_mm: surface distance that the NSD forgives, if the table states one.
         aliases: other names that `LabelTable.resolve` takes.
+        snomed: what it is called in DICOM, if the table says so.
     """
 
     value: int
@@ -46,6 +50,7 @@ class Label:
     role: str | None = None
     tolerance_mm: float | None = None
     aliases: tuple[str, ...] = ()
+    snomed: Snomed | None = None
 
 
 class LabelTable(Mapping[int, Label]):
@@ -110,9 +115,7 @@ class LabelTable(Mapping[int, Label]):
             twice = _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader))
             content = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError(
-                name, found=f"text that is not YAML ({error})", expected=expected, fix=fix
-            ) from error
+            raise InputError(name, found=f"text that is not YAML ({error})", expected=expected, fix=fix) from error
         if twice is not None:
             raise InputError(name, found=f"the key '{twice}' twice", expected="each key once", fix=fix)
         if isinstance(content, dict) and isinstance(content.get("labels"), dict):
@@ -178,9 +181,7 @@ class LabelTable(Mapping[int, Label]):
 def builtin_tables() -> tuple[str, ...]:
     """Names of the tables that ship with Keyslice."""
     folder = files("configs").joinpath("labels")
-    return tuple(
-        sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    )
+    return tuple(sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
 def distinct_color(value: int) -> Color:
@@ -256,9 +257,12 @@ def _label(key: Any, entry: Any, where: str) -> Label:
         rgb = (color[0], color[1], color[2])
     else:
         raise bad(f"the colour '{color}'", "three whole numbers from 0 to 255")
-    return Label(
-        value, name.strip(), rgb, role, None if tolerance is None else float(tolerance), tuple(aliases)
-    )
+    try:
+        snomed = None if fields.get("snomed") is None else parse_snomed(fields["snomed"])
+    except ValueError as error:
+        raise bad(f"snomed {error}", "such as snomed: {code: 64033007, meaning: Kidney, side: right}") from error
+    tolerance = None if tolerance is None else float(tolerance)
+    return Label(value, name.strip(), rgb, role, tolerance, tuple(aliases), snomed)
 
 
 def _is_number(value: object) -> bool:

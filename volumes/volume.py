@@ -11,12 +11,15 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from volumes.errors import InputError
+
+if TYPE_CHECKING:
+    from volumes.dicom.source import DicomSource
 
 Triple = tuple[float, float, float]
 Direction = tuple[float, float, float, float, float, float, float, float, float]
@@ -95,15 +98,22 @@ class Geometry:
         expected = self.size_xyz[::-1]
         if array.shape != expected:
             raise ValueError(f"array of shape {array.shape} does not fit the file grid (z, y, x) {expected}")
-        canonical = array.transpose(self._numpy_axes)
-        return np.ascontiguousarray(canonical[self._flip_slices])
+        return np.ascontiguousarray(self.canonical_view(array))
 
     def to_file(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Canonical `(D, H, W)` to file order `(z, y, x)`: the exact inverse of `to_canonical`."""
         if array.shape != self.shape_dhw:
             raise ValueError(f"array of shape {array.shape} does not fit the grid (D, H, W) {self.shape_dhw}")
+        return np.ascontiguousarray(self.file_view(array))
+
+    def canonical_view(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """An array in file order, of any three lengths, with its axes in canonical order; nothing is copied."""
+        return array.transpose(self._numpy_axes)[self._flip_slices]
+
+    def file_view(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """The exact inverse of `canonical_view`."""
         inverse = np.argsort(self._numpy_axes)
-        return np.ascontiguousarray(array[self._flip_slices].transpose(tuple(int(i) for i in inverse)))
+        return array[self._flip_slices].transpose(tuple(int(i) for i in inverse))
 
     def position_of(self, z: float, y: float, x: float) -> Triple:
         """LPS position in mm of the canonical voxel `(z, y, x)`."""
@@ -156,11 +166,13 @@ class Volume:
         array: int16 Hounsfield units `(D, H, W)` in canonical axial order, C-contiguous.
         geometry: the grid of the file that it came from.
         name: the case's name, for reports and messages.
+        source: the DICOM series that it was read from; None for other formats.
     """
 
     array: npt.NDArray[np.int16]
     geometry: Geometry
     name: str = field(default="volume")
+    source: DicomSource | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", np.ascontiguousarray(self.array))

@@ -24,6 +24,21 @@ def _by_name(cases: tuple[DataCase, ...]) -> dict[str, DataCase]:
     return {case.name: case for case in cases}
 
 
+def test_a_data_set_may_say_which_rules_its_structures_fall_under(nnunet_set: Callable[..., Path]) -> None:
+    root = nnunet_set(SET)
+    described = json.loads((root / "dataset.json").read_text())
+
+    def roles(given: object) -> dict[int, str | None]:
+        (root / "dataset.json").write_text(json.dumps({**described, "roles": given}))
+        return {value: label.role for value, label in read_dataset(root).table.items()}
+
+    assert roles({}) == {1: None, 2: None, 3: None}
+    assert roles({"heart": "tubular", "Left lung": "organ"}) == {1: "organ", 2: None, 3: "tubular"}
+    for wrong, told in (({"hart": "tubular"}, "no label 'hart'"), (["tubular"], "roles"), ({"heart": 3}, "roles")):
+        with pytest.raises(InputError, match=told):
+            roles(wrong)
+
+
 def test_nnunet_raw(nnunet_set: Callable[..., Path]) -> None:
     root = nnunet_set(SET)
     found = read_dataset(root)

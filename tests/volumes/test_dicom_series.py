@@ -158,5 +158,5 @@ def test_zip_with_a_symbolic_link(tmp_path, capfd) -> None:
 
 def test_zip_larger_than_the_disk(dicom_series, tmp_path, capfd, monkeypatch) -> None:
     path = zipped(dicom_series(), tmp_path / "case.zip")
-    monkeypatch.setattr("volumes.dicom.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr("volumes.dicom.archives.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
     assert "GB of content" in refused(capfd, path)

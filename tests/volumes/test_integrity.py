@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from volumes.datasets import read_dataset, split
 from volumes.errors import InputError
 from volumes.fingerprints import check_whole, same_contents
-from volumes.integrity import Findings, check_dataset
+from volumes.integrity import Findings, check_dataset, examine
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SET = {"Tr/a": (1, 2, 3), "Tr/b": (1, 2), "Tr/c": None, "Un/d": None, "Val/e": (1, 2, 3)}
@@ -60,7 +60,7 @@ def test_partly_labelled_and_empty_cases_are_told(nnunet_set: Maker) -> None:
     assert found.partly == {"b": ("heart",), "f": ("left_lung", "right_lung", "heart")}
     assert found.empty == ("f",)
     assert found.structures[2].contoured == 1
-    assert "2 partly labelled" in found.summary() and "1 cases were not contoured for heart" in found.table()
+    assert "2 partly labelled" in found.summary() and "1 case was not contoured for heart: b" in found.table()
 
 
 def test_no_labelled_case(nnunet_set: Maker) -> None:
@@ -81,7 +81,7 @@ def test_a_class_that_the_few_labelled_cases_lack(nnunet_set: Maker) -> None:
 
 
 def test_a_label_outside_the_table(nnunet_set: Maker) -> None:
-    with pytest.raises(InputError, match=r"a.nii.gz: found label 7 \(and 1 more faults\).*1, 2, 3"):
+    with pytest.raises(InputError, match=r"a.nii.gz: found label 7 \(and 1 more fault\).*1, 2, 3"):
         _check(nnunet_set({"Tr/a": (1, 7), "Tr/b": (9,)}))
 
 
@@ -161,3 +161,22 @@ def test_head_neck() -> None:
     assert {one.name: one.contoured for one in found.structures}["esophagus"] == 56
     assert all(one.contoured == one.present for one in found.structures)
     assert len(found.partly) == 164 and not found.duplicates and not found.empty
+
+
+def test_all_faults_are_found_and_the_rest_is_described_all_the_same(nnunet_set: Maker) -> None:
+    root = nnunet_set(SET | {"Tr/b": (1, 9)})
+    cut = root / "imagesUn" / "d_0000.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    (root / "imagesVal" / "e_0000.nii.gz").write_bytes((root / "imagesTr" / "a_0000.nii.gz").read_bytes())
+    findings, faults = examine(read_dataset(root))
+    assert [Path(one.where).name for one in faults] == ["b.nii.gz", "d_0000.nii.gz", "e_0000.nii.gz"]
+    assert findings is not None and findings.duplicates == (("a", "e"),)
+    assert (findings.labelled, findings.slices) == (2, (5, 5))
+
+
+def test_nothing_that_can_be_read_is_no_crash(nnunet_set: Maker) -> None:
+    root = nnunet_set({"Tr/a": None})
+    (root / "imagesTr" / "a_0000.nii.gz").write_bytes(b"")
+    findings, faults = examine(read_dataset(root))
+    assert findings is None
+    assert ["no labelled case" in one.found for one in faults] == [True, False]
