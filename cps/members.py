@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cps.labelling import Predict
-from cps.uncertainty import member_scores
-from networks.training.validation import means, summed
+from cps.validation import validation_dice
 from reference_module.referencer import Referencer
-from volumes.datasets import DataCase, DataSet
-from volumes.formats import read_label_map, read_volume
+from volumes.datasets import DataSet
+from volumes.formats import read_volume
 from volumes.label_map import LabelMap
+from volumes.volume import Volume
 
 
 def member_opener(images: Mapping[str, Path], device: str) -> Callable[[Path], Predict]:
@@ -24,7 +26,7 @@ def member_opener(images: Mapping[str, Path], device: str) -> Callable[[Path], P
 
     def open_member(weights: Path) -> Predict:
         referencer = Referencer.load(weights, device=device)
-        return lambda case: _segment(referencer, images[case], case)
+        return lambda case: _segment(referencer, replace(read_volume(images[case]), name=case))
 
     return open_member
 
@@ -37,18 +39,8 @@ def validation_score(weights: Path, dataset: DataSet, device: str) -> float | No
     if not dataset.validation:
         return None
     referencer = Referencer.load(weights, device=device)
-    scores = (_dice(referencer, case, dataset) for case in dataset.validation)
-    return means(summed(scores, dataset.table), dataset.table).get("mean")
+    return validation_dice(partial(_segment, referencer), dataset).get("mean")
 
 
-def _dice(referencer: Referencer, case: DataCase, dataset: DataSet) -> dict[int, float]:
-    assert case.label is not None
-    found = _segment(referencer, case.image, case.name)
-    truth = read_label_map(case.label, like=found, table=dataset.table)
-    scores = member_scores([found.array], truth.array)
-    return {label: values[0] for label, values in scores.items() if case.contours(label)}
-
-
-def _segment(referencer: Referencer, image: Path, name: str) -> LabelMap:
-    volume = read_volume(image)
-    return LabelMap(referencer.segment_all(volume), volume.geometry, referencer.table, name)
+def _segment(referencer: Referencer, volume: Volume) -> LabelMap:
+    return LabelMap(referencer.segment_all(volume), volume.geometry, referencer.table, volume.name)

@@ -29,6 +29,7 @@ from cps.round_state import RoundsState
 from networks.training.pseudo_label import PseudoLabel
 from volumes.errors import InputError
 from volumes.formats import read_label_map, read_volume, write_label_map
+from volumes.image_files import image_in_file_order
 from volumes.label_map import LabelMap
 
 DATASET, CASES = "dataset.json", "cases.json"
@@ -124,10 +125,7 @@ def _image(source: Path, target: Path) -> None:
     """The image as .nii.gz: a link, a copy, or converted from another format."""
     if not source.name.lower().endswith(_ENDING):
         volume = read_volume(source)
-        image = sitk.GetImageFromArray(volume.geometry.to_file(volume.array))
-        image.SetSpacing(volume.geometry.spacing_xyz)
-        image.SetOrigin(volume.geometry.origin_xyz)
-        image.SetDirection(volume.geometry.direction)
+        image = image_in_file_order(volume.geometry.to_file(volume.array), volume.geometry)
         sitk.WriteImage(image, str(target), True)
         return
     try:

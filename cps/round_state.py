@@ -13,6 +13,7 @@ between the two does this one piece again, with the same result.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,6 +100,7 @@ class RoundsState:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._add({"event": "begun", "about": dict(about)})
             return
+        about = json.loads(json.dumps(about))  # as the journal gives it back: tuples are lists
         before = {**self.about, "rule": about["rule"]} if judge_anew else self.about
         if different := _difference(before, about):
             name, then, now = different
@@ -126,7 +128,7 @@ class RoundsState:
         """A case's pseudo-label is on the disk, and the members' agreement on it is known."""
         agreements = {name: [round(one, 6) for one in values] for name, values in scores.agreements.items()}
         entry = {"case": scores.case, "agreements": agreements, "voxels": dict(scores.voxels)}
-        self._add({"event": "scored", "round": number, **entry})
+        self._add({"event": "scored", "round": number, **entry, "voxel_mm3": round(scores.voxel_mm3, 6)})
 
     def failed(self, number: int, case: str, reason: str) -> None:
         """A case cannot be predicted."""
@@ -141,18 +143,34 @@ class RoundsState:
         """No further round."""
         self._add({"event": "ended", "reason": reason})
 
+    @property
+    def anew(self) -> bool:
+        """Whether each round judges all cases anew."""
+        return bool(self.about.get("anew", False))
+
     def accepted(self, before: int | None = None) -> dict[str, PseudoLabel]:
-        """Accepted cases and their pseudo-labels, in the order of acceptance; `before`: of earlier rounds only."""
+        """Accepted cases and their pseudo-labels, in the order of acceptance; `before`: of earlier rounds only.
+
+        Where each round judges all cases anew, those that the latest of these rounds accepted.
+        """
+        judged = [
+            (number, one)
+            for number, one in sorted(self.rounds.items())
+            if one.verdicts is not None and (before is None or number < before)
+        ]
         return {
             case: PseudoLabel(self.pseudo_label(number, case), self._labels_of(one.verdicts[case].structures))
-            for number, one in sorted(self.rounds.items())
-            if one.verdicts and (before is None or number < before)
+            for number, one in (judged[-1:] if self.anew else judged)
+            if one.verdicts
             for case in one.accepted
         }
 
     def remaining(self, number: int) -> list[str]:
-        """Cases without labels that round `number` has to judge: neither accepted nor failed in an earlier one."""
-        done = set(self.accepted(before=number))
+        """Cases without labels that round `number` has to judge: neither accepted nor failed in an earlier one.
+
+        Where each round judges all cases anew, accepted ones are among them.
+        """
+        done = set() if self.anew else set(self.accepted(before=number))
         for earlier in range(1, number):
             done |= self.rounds[earlier].failed.keys()
         return [case for case in self.about["unlabelled"] if case not in done]
@@ -203,7 +221,9 @@ class RoundsState:
                 member.validated, member.score = True, line["score"]
             case "scored":
                 agreements = {name: tuple(values) for name, values in line["agreements"].items()}
-                self._round(line).scores[line["case"]] = CaseScores(line["case"], agreements, line["voxels"])
+                self._round(line).scores[line["case"]] = CaseScores(
+                    line["case"], agreements, line["voxels"], line.get("voxel_mm3", 1.0)
+                )
             case "failed":
                 self._round(line).failed[line["case"]] = line["reason"]
             case "judged":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cps.journal import settle
-from cps.labelling import Labelling, Tell, label_cases
+from cps.labelling import JointLabelling, Labelling, Tell, label_cases
 from cps.round_report import write_report
 from cps.round_state import RoundsState
 from networks.locks import locked
@@ -56,10 +56,12 @@ class RoundSettings:
 
     Attributes:
         members: trained in each round, each with its own seed. Three or more are better: where two differ, nobody
-            outvotes either, and the first one's label is taken (`cps.uncertainty`).
+            outvotes either, and the first one's label is taken (`cps.uncertainty`). One agrees with itself: such
+            rounds need a rule that goes by something else.
         rounds: the most rounds. The last one trains on all that was accepted and labels nothing.
         last_members: members of the last round, whose agreement nobody needs; None: as many as in the others.
-        minimum_gain: by how much the mean validation score has to exceed the best of the rounds before.
+        minimum_gain: by how much the mean validation score has to exceed the best of the rounds before; -1: the rounds
+            go on whatever it is.
     """
 
     members: int = 3
@@ -68,7 +70,7 @@ class RoundSettings:
     minimum_gain: float = 0.0
 
     def __post_init__(self) -> None:
-        least = {"members": 2, "rounds": 1, "last_members": 1}
+        least = {"members": 1, "rounds": 1, "last_members": 1}
         for name, low in least.items():
             value = getattr(self, name)
             if value is not None and value < low:
@@ -98,11 +100,12 @@ def run_rounds(
     folder: Path,
     cases: Cases,
     settings: RoundSettings,
-    labelling: Labelling,
+    labelling: Labelling | JointLabelling,
     *,
     train_member: TrainMember,
     validate: Validate,
     origin: Mapping[str, Any] | None = None,
+    anew: bool = False,
 ) -> RoundsState:
     """Run the rounds in `folder`, or go on with those that stopped there, until they end.
 
@@ -111,15 +114,19 @@ def run_rounds(
 
     Args:
         origin: what else must be the same for the rounds to go on, such as the training's settings; plain values.
+        anew: each round labels and judges all cases, and what it accepts takes the place of what earlier ones did.
 
     Raises:
-        InputError: no case of one kind, rounds in `folder` that were begun with something else, or another process
-            that is at them.
+        InputError: no case of one kind, a single member whose agreement would be the score, rounds in `folder` that
+            were begun with something else, or another process that is at them.
     """
-    _check(cases, folder)
+    check_cases(cases, folder)
+    if isinstance(labelling, Labelling) and settings.members < 2:
+        raise InputError("members", found="1", expected="2 or more: their agreement is the score", fix="correct it")
     with locked(folder, name=LOCK, wait=False):
         state = RoundsState(folder)
-        state.begin(_about(cases, settings, labelling, origin or {}))
+        about = _about(cases, settings, labelling, origin or {})
+        state.begin({**about, "anew": True} if anew else about)
         number = max(state.rounds, default=1)
         while state.ended is None:
             reason = _round(state, number, settings, labelling, train_member, validate)
@@ -137,7 +144,7 @@ def label_once(
     unlabelled: Mapping[str, Path],
     structures: Mapping[int, str],
     weights: Sequence[Path],
-    labelling: Labelling,
+    labelling: Labelling | JointLabelling,
 ) -> RoundsState:
     """Label and select cases by members that are trained already: one round without training, in `folder`.
 
@@ -172,7 +179,7 @@ def _round(
     state: RoundsState,
     number: int,
     settings: RoundSettings,
-    labelling: Labelling,
+    labelling: Labelling | JointLabelling,
     train_member: TrainMember,
     validate: Validate,
 ) -> str | None:
@@ -224,7 +231,7 @@ def _no_gain(state: RoundsState, number: int, settings: RoundSettings) -> str | 
 
 
 def _about(
-    cases: Cases, settings: RoundSettings | None, labelling: Labelling, origin: Mapping[str, Any]
+    cases: Cases, settings: RoundSettings | None, labelling: Labelling | JointLabelling, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the journal's first line says, and what has to be the same for the rounds to go on."""
     rule = labelling.rule
@@ -238,7 +245,8 @@ def _about(
     }
 
 
-def _check(cases: Cases, folder: Path) -> None:
+def check_cases(cases: Cases, folder: Path) -> None:
+    """Raise InputError where there is nothing to train on, or nothing to select from."""
     for what, there in (("labels", cases.labelled), ("no labels", cases.unlabelled)):
         if not there:
             raise InputError(

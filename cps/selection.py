@@ -22,11 +22,13 @@ class CaseScores:
         case: its name.
         agreements: by the name of each structure that occurs: a value in 0..1 for each member.
         voxels: by the name of each structure that occurs: its voxels in the pseudo-label.
+        voxel_mm3: what one of these voxels measures.
     """
 
     case: str
     agreements: Mapping[str, tuple[float, ...]]
     voxels: Mapping[str, int]
+    voxel_mm3: float = 1.0
 
     def by_structure(self) -> dict[str, float]:
         """Mean agreement on each structure that occurs."""
@@ -54,8 +56,8 @@ class Verdict:
 class SelectionRule(Protocol):
     """A dataclass whose fields are the rule's settings: they are written down with the rounds that it judged."""
 
-    def judge(self, cases: Sequence[CaseScores]) -> list[Verdict]:
-        """A verdict for each case, in the order of `cases`."""
+    def judge(self, cases: Sequence[CaseScores], number: int = 1) -> list[Verdict]:
+        """A verdict for each case, in the order of `cases`; `number`: of the round, from 1."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class AgreementRule:
             if not 0.0 <= value <= 1.0:
                 raise InputError(name, found=f"{value:g}", expected="a Dice, from 0 to 1", fix="correct it")
 
-    def judge(self, cases: Sequence[CaseScores]) -> list[Verdict]:
+    def judge(self, cases: Sequence[CaseScores], number: int = 1) -> list[Verdict]:
         """See `SelectionRule`. A case in which no structure was found is never accepted."""
         return [self._judge(case) for case in cases]
 

@@ -46,6 +46,12 @@ class SelfTrainingSettings:
     lowest: float = 0.0
     fine_tune: bool = False
 
+    def __post_init__(self) -> None:
+        if self.members < 2:
+            raise InputError(
+                "members", found=str(self.members), expected="2 or more: their agreement is the score", fix="correct it"
+            )
+
     @property
     def rule(self) -> AgreementRule:
         """Which pseudo-labels are accepted."""

@@ -70,19 +70,23 @@ class LoadedPair:
         return (0, *self.table)
 
 
-def build_pair(name_or_config: str | Path | Mapping[str, Any] | DictConfig, classes: int | None = None) -> Pair:
+def build_pair(
+    name_or_config: str | Path | Mapping[str, Any] | DictConfig, classes: int | None = None, where: str = ""
+) -> Pair:
     """The two networks of a configuration, randomly initialised.
 
     Args:
         name_or_config: a configuration's name, the path of a `.yaml` file, or its content. Its `network` section has
             `first` and `second`, each with its `kind` (one of `KINDS`) and that class's own keyword arguments.
         classes: background included; None takes `DESCRIBED_CLASSES`.
+        where: what errors name, if the content is given: the configuration that it is of.
 
     Raises:
         InputError: no such configuration, or a network section that does not describe a pair.
     """
-    where = f"{name_or_config}: network" if isinstance(name_or_config, str | Path) else "network"
-    return _built(_network_section(name_or_config), DESCRIBED_CLASSES if classes is None else classes, where)
+    name = str(name_or_config) if isinstance(name_or_config, str | Path) else where
+    section, count = _network_section(name_or_config), DESCRIBED_CLASSES if classes is None else classes
+    return _built(section, count, f"{name}: network" if name else "network")
 
 
 def load_pair(name: str | Path, weights: str | Path | None = None) -> LoadedPair:

@@ -16,6 +16,7 @@ from networks.upsampling import FilePixels
 from reference_module.inference import ReadyPair
 from reference_module.inputs import check_windows, network_input, pixel_shape, resized, slice_position
 from reference_module.segmented import Segmented
+from reference_module.smoothing import smoothed
 from volumes.errors import InputError
 from volumes.labels import LabelTable
 from volumes.volume import Volume
@@ -106,29 +107,19 @@ class Referencer:
     def segment_all(self, volume: Volume, progress: Progress | None = None) -> NDArray[np.uint8]:
         """What the pair alone makes of a volume: labels (D, H, W), canonical order.
 
-        Memory: the label map and one batch, whatever the number of slices.
+        Each slice is averaged with its neighbours (`smoothing`). Memory: the label map, one batch and a few slices,
+        whatever the number of slices.
 
         Args:
             progress: called with slices done and slices in all.
         """
         out = np.empty(volume.shape, np.uint8)
         back, depth = self.file_pixels(volume), volume.shape[0]
-        for seen in self.look(volume):
-            out[seen.z] = self._values[back.classes(seen.mean)]
-            _tell(progress, seen.z + 1, depth)
-        return out
-
-    def members_all(
-        self, volume: Volume, progress: Progress | None = None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """What each member alone makes of a volume: two label maps (D, H, W)."""
-        both = (np.empty(volume.shape, np.uint8), np.empty(volume.shape, np.uint8))
-        back, depth = self.file_pixels(volume), volume.shape[0]
-        for z, *probabilities in self._look(volume, range(depth)):
-            for out, own in zip(both, probabilities, strict=True):
-                out[z] = self._values[back.classes(own)]
+        means = (seen.mean for seen in self.look(volume))
+        for z, mean in enumerate(smoothed(means, depth, volume.spacing[0])):
+            out[z] = self._values[back.classes(mean)]
             _tell(progress, z + 1, depth)
-        return both
+        return out
 
     def look(self, volume: Volume) -> Iterator[Seen]:
         """What both members say of each slice, in rising order; `file_pixels` leads back. Memory: one batch."""

@@ -116,7 +116,7 @@ def new_pair(
     A public `.npz` file (see `npz`) gives the TransUNet its encoder; the rest stays random then.
     """
     torch.manual_seed(seed)
-    pair = build_pair(whole, len(table) + 1)
+    pair = build_pair(whole, len(table) + 1, str(whole.get("name")))
     if start_from is not None and Path(start_from).suffix == ".npz":
         load_npz(_transunet_of(pair, start_from), start_from)
     elif start_from is not None:

@@ -1,10 +1,12 @@
 """How well a pair segments volumes that it was not trained on: Dice of each structure, on whole volumes.
 
-On the pair's own pixels, as in training, since this runs while training does; scores on the files' own grid are
-`keyslice evaluate`'s.
+On the pair's own pixels, as in training, since this runs while training does, and averaged along z, as in use; scores
+on the files' own grid are `keyslice evaluate`'s.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from networks.training.case_store import StoredCase
 from networks.training.validation import check_eval_mode
 from reference_module.inputs import network_input, slice_position
 from reference_module.pair import Pair
+from reference_module.smoothing import smoothed
 from volumes.labels import LabelTable
 
 _PIXELS = 2_000_000  # of the slices that are looked at together: eight of 500 x 500
@@ -41,12 +44,17 @@ def volume_dice(pair: Pair, case: StoredCase, table: LabelTable, windows: str) -
     at_once = max(1, min(16, _PIXELS // (height * width)))
     both = torch.zeros(len(values), dtype=torch.int64)
     sizes = torch.zeros(len(values), dtype=torch.int64)
-    for start in range(0, depth, at_once):
-        rows = range(start, min(depth, start + at_once))
-        images = torch.from_numpy(network_input(image[rows.start : rows.stop], windows)).to(device)
-        position = torch.tensor([slice_position(z, depth) for z in rows], dtype=torch.float32, device=device)
-        found = values[pair.probabilities(images, position).argmax(1)]  # b x H x W labels
-        truth = torch.tensor(labels[rows.start : rows.stop], device=device).long()
+
+    def probabilities() -> Iterator[Tensor]:
+        for start in range(0, depth, at_once):
+            rows = range(start, min(depth, start + at_once))
+            images = torch.from_numpy(network_input(image[rows.start : rows.stop], windows)).to(device)
+            position = torch.tensor([slice_position(z, depth) for z in rows], dtype=torch.float32, device=device)
+            yield from pair.probabilities(images, position)
+
+    for z, mean in enumerate(smoothed(probabilities(), depth, case.spacing[0])):
+        found = values[mean.argmax(0)]  # h x w labels
+        truth = torch.tensor(labels[z], device=device).long()
         both += _counts(found[found == truth], values)
         sizes += _counts(found, values) + _counts(truth, values)
     contoured = set(table) if case.contoured is None else set(case.contoured)

@@ -1,13 +1,12 @@
 """Two opinions of every slice into one label map: the pair's, and what propagation carried there from key slices.
 
 The pair sees a slice by itself and errs on each anew; propagation stays with what the key slices say and errs more the
-farther it comes. So both are averaged, the pair's also over neighbouring slices.
+farther it comes. So both are averaged, the pair's also over neighbouring slices (`reference_module.smoothing`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,16 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from networks.classes import class_values
+from reference_module.smoothing import smoothed
 
 if TYPE_CHECKING:
     from networks.upsampling import FilePixels
     from propagation_module.session import Session
     from reference_module.referencer import Referencer
-
-SPREAD_MM = 4.0
-"""15 head-neck cases, seven structures, share 0.3, key slices averaged too: mean Dice .683 without, .685 with 2 mm,
-.687 with 4 and with 6.5; the pair alone .679, .683, .686 and .685."""
-REACH = 4  # slices on either side, at most: memory for nine
 
 Offer = tuple[NDArray[np.float32], tuple[slice, slice]]
 """Probabilities in a rectangle of a slice, and which one."""
@@ -67,7 +62,7 @@ def blended(
             agreement[:, seen.z] = seen.agreement()
             yield seen.mean
 
-    for z, pair in enumerate(spread(looks(), depth, volume.spacing[0])):
+    for z, pair in enumerate(smoothed(looks(), depth, volume.spacing[0])):
         offers = {number: offer for number, label in carried.items() if (offer := session.probability(label, z))}
         plane = values[likeliest(_only(pair, list(carried)), pixels, offers, share)]
         if z in keys:
@@ -107,30 +102,6 @@ def likeliest(pair: Tensor, pixels: FilePixels, offers: Mapping[int, Offer], sha
 
     candidates = sorted({*pixels.candidates(pair).tolist(), *claims})
     return pixels.likeliest(torch.tensor(candidates, device=pair.device), mean)[0]
-
-
-def spread(slices: Iterable[Tensor], depth: int, spacing: float) -> Iterator[Tensor]:
-    """Each of `depth` slices averaged with its neighbours, by a Gaussian of `SPREAD_MM`; beyond the ends the last
-    slice goes on.
-
-    Args:
-        slices: they are taken as they are needed.
-        spacing: mm between them.
-    """
-    reach = min(REACH, int(3 * SPREAD_MM / spacing))
-    weights = [math.exp(-0.5 * (step * spacing / SPREAD_MM) ** 2) for step in range(-reach, reach + 1)]
-    total, turn = sum(weights), 0
-    kept: dict[int, Tensor] = {}
-    for z, one in enumerate(slices):
-        kept[z] = one
-        while turn < depth and (turn + reach <= z or z == depth - 1):
-            near = (kept[min(max(turn + step, 0), depth - 1)] for step in range(-reach, reach + 1))
-            mean = torch.zeros_like(one)
-            for weight, neighbour in zip(weights, near, strict=True):
-                mean.add_(neighbour, alpha=weight / total)
-            yield mean
-            kept.pop(turn - reach, None)
-            turn += 1
 
 
 def _only(pair: Tensor, wanted: list[int]) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -55,6 +56,7 @@ def fit(
     gradient_clip: float | None,
     checkpoint: Path | None,
     progress: bool,
+    callbacks: Sequence[Callback] = (),
 ) -> L.Trainer:
     """Train to the last step; returns the trainer, which knows whether this process is the one that writes.
 
@@ -63,6 +65,7 @@ def fit(
         validation: number of validation cases.
         gradient_clip: norm to which gradients are clipped; None where the module clips them itself, or not at all.
         checkpoint: to go on from; None begins.
+        callbacks: Lightning's, called before a checkpoint is written.
     """
     if checkpoint is None:
         keep_record(out, record)
@@ -81,6 +84,7 @@ def fit(
         check_val_every_n_epoch=None,
         val_check_interval=validates or settings.steps,
         limit_val_batches=None if validates else 0,
+        callbacks=list(callbacks),
     )
     data = StreamData(stream, settings.workers, validation)
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)

@@ -219,10 +219,16 @@ def test_no_rounds_there(tmp_path: Path) -> None:
         read_rounds(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{"members": 1}, {"rounds": 0}, {"last_members": 0}])
+@pytest.mark.parametrize("changes", [{"members": 0}, {"rounds": 0}, {"last_members": 0}])
 def test_settings_that_cannot_be_meant(changes: dict[str, int]) -> None:
     with pytest.raises(InputError, match="or more"):
         RoundSettings(**changes)
+
+
+def test_one_member_agrees_with_itself_and_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="members: found 1; expected 2 or more"):
+        run(tmp_path / "rounds", Fakes(tmp_path / "calls"), RoundSettings(members=1))
+    assert not (tmp_path / "rounds").exists()
 
 
 def test_nothing_to_select_from(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_two_real_networks(shape: tuple[int, int, int]) -> None:
     pair = build_pair(SMALL, 4).eval()
     table = LabelTable([Label(value, f"s{value}", (0, 0, value)) for value in (1, 2, 7)])
     hu = np.random.default_rng(0).integers(-300, 400, shape).astype(np.int16)
-    volume = Volume(hu, Geometry.axial(shape, (3.0, 1.0, 1.0)))
+    volume = Volume(hu, Geometry.axial(shape, (20.0, 1.0, 1.0)))
     settings = SimpleNamespace(pixel=None, windows="one")
     found = Referencer(pair, table, settings, precision="float32").segment_all(volume)  # type: ignore[arg-type]
     images = torch.from_numpy(network_input(hu, "one"))

@@ -59,8 +59,8 @@ def test_labels_area_agreement_certainty_and_peak(scene) -> None:
     assert found.agreement_of(3, 5) == 1.0, "neither has any"
 
 
-def test_all_slices_are_the_slices_one_by_one_and_members_apart(scene) -> None:
-    one = scene((23, 16, 12))
+def test_all_slices_are_the_slices_one_by_one_where_they_are_far_apart(scene) -> None:
+    one = scene((23, 16, 12), (15.0, 1.0, 1.0))
     one.paint(range(3, 20), 2, (1, 9, 2, 9), second=(1, 9, 3, 10), sure=5)
     one.paint(range(8, 11), 9, (10, 14, 1, 5))
     steps: list[tuple[int, int]] = []
@@ -69,9 +69,16 @@ def test_all_slices_are_the_slices_one_by_one_and_members_apart(scene) -> None:
     assert np.array_equal(labels, one.referencer.segment(one.volume, range(23)).labels)
     assert np.array_equal(labels, one.referencer.segment_all(one.volume)), "same input, same output"
     assert steps == [(z + 1, 23) for z in range(23)]
-    first, second = one.referencer.members_all(one.volume)
-    assert (first[4] == 2)[1:9, 2:9].all() and (second[4] == 2)[1:9, 3:10].all()
-    assert not (second[4] == 2)[:, 2].any()
+
+
+def test_what_the_pair_says_of_one_slice_alone_is_outvoted_by_its_neighbours(scene) -> None:
+    one = scene((15, 16, 12))
+    one.paint([z for z in range(2, 13) if z != 7], 2, (1, 9, 2, 9))
+    one.paint([5], 9, (10, 14, 1, 5))
+    alone, labels = one.referencer.segment(one.volume, range(15)), one.referencer.segment_all(one.volume)
+    assert not alone.area_of(7, 2) and alone.area_of(5, 9)
+    assert (labels[7] == 2)[1:9, 2:9].all() and not (labels == 9).any()
+    assert (labels == 2)[2:13].any((1, 2)).all() and not (labels == 2)[[0, 14]].any(), "an end stays where it is"
 
 
 def test_the_pair_is_told_where_each_slice_lies(scene) -> None:
@@ -94,7 +101,8 @@ def test_any_volume_gets_labels_on_its_own_grid(depth, shape, spacing, pixel) ->
     volume.array[0] = 400
     labels = referencer(Bright(), pixel).segment_all(volume)
     assert labels.shape == volume.shape
-    assert (labels[0] == 3).all() and not labels[1:].any()
+    if depth == 1 or spacing[0] > 6:  # nearer, neighbours have a say; Bright is .98 sure of either
+        assert (labels[0] == 3).all() and not labels[1:].any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -203,11 +211,10 @@ def test_what_is_said_of_every_slice_leads_to_its_labels(scene) -> None:
     one = scene((14, 16, 12))
     one.paint(range(3, 9), 2, (1, 9, 2, 9), second=(1, 9, 3, 10), sure=5)
     pair, volume = one.referencer, one.volume
-    found = list(pair.look(volume))
+    found, segmented = list(pair.look(volume)), pair.segment(volume, range(14))
     assert [each.z for each in found] == list(range(14))
     labels = np.array([0, 2, 5, 9])[[pair.file_pixels(volume).classes(each.mean) for each in found]]
-    assert np.array_equal(labels, pair.segment_all(volume))
-    segmented = pair.segment(volume, range(14))
+    assert np.array_equal(labels, segmented.labels)
     np.testing.assert_allclose([each.agreement() for each in found], segmented.agreement, rtol=1e-6)
 
 

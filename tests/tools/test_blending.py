@@ -1,10 +1,8 @@
-"""Two opinions into one: the likelier class of their mean, key slices as given, a few slices in memory."""
+"""Two opinions into one: the likelier class of their mean, key slices as given."""
 
 from __future__ import annotations
 
 import json
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from networks.upsampling import FilePixels
 from propagation_module.propagator import Propagator
@@ -21,7 +18,7 @@ from propagation_module.session import Session
 from reference_module.referencer import Referencer
 from tests.tools.pairs import HU, SPACING, HounsfieldPair, ellipsoids, referencer
 from tools.automatic import AutomaticSettings
-from tools.blending import REACH, SPREAD_MM, Offer, blended, likeliest, spread
+from tools.blending import Offer, blended, likeliest
 from tools.segment import Job, segment_command
 from volumes.formats import read_label_map
 from volumes.metrics import dice
@@ -66,38 +63,6 @@ def test_the_likeliest_of_the_mean(seed: int, classes: int, share: float, grid: 
     found = likeliest(pair, pixels, offers, share)
     value = np.take_along_axis(mean, found[None].astype(int), 0)[0]
     np.testing.assert_allclose(value, mean.max(0), atol=1e-5)
-
-
-@pytest.mark.parametrize(("depth", "spacing"), [(1, 3.0), (2, 3.0), (12, 3.0), (30, 0.5), (7, 5.0), (4, 40.0)])
-def test_slices_are_averaged_with_their_neighbours(depth: int, spacing: float) -> None:
-    given = torch.rand(depth, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    found = list(spread(given, depth, spacing))
-    assert len(found) == depth
-    reach = min(REACH, int(3 * SPREAD_MM / spacing))
-    steps = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (steps * spacing / SPREAD_MM) ** 2)
-    for z, mean in enumerate(found):
-        near = given[np.clip(z + steps, 0, depth - 1)].numpy()
-        np.testing.assert_allclose(mean, np.average(near, axis=0, weights=weights), rtol=1e-5)
-    if spacing > 3 * SPREAD_MM:
-        assert torch.equal(torch.stack(found), given), "too far apart to have a say"
-
-
-def test_a_few_slices_are_kept() -> None:
-    taken: list[weakref.ref[Tensor]] = []
-
-    def slices() -> Iterator[Tensor]:
-        for _ in range(60):
-            one = torch.rand(2, 3, 3)
-            taken.append(weakref.ref(one))
-            yield one
-            del one
-
-    most = 0
-    for z, _ in enumerate(spread(slices(), 60, 3.0)):
-        assert len(taken) <= z + REACH + 1, "as they are needed"
-        most = max(most, sum(one() is not None for one in taken))
-    assert most <= 2 * REACH + 2
 
 
 def test_what_the_pair_misses_on_a_slice_is_carried_there(propagator: Propagator) -> None:
