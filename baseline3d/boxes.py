@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -29,12 +30,23 @@ def box_of(volume: Volume, crop: Crop, threshold: float, margin: float) -> Box:
     found = _dense(volume, threshold) if crop == "dense" else _body(volume, threshold)
     if found is None:
         return whole
-    margins = [round(margin / step) for step in volume.spacing]
+    return with_margin(found, volume.shape, volume.spacing, margin)
+
+
+def with_margin(box: Box, shape: Sequence[int], spacing: Sequence[float], margin: float) -> Box:
+    """A box with so many mm about it, as far as a volume of `shape` (D, H, W) and `spacing` (dz, dy, dx) in mm goes."""
     depth, height, width = (
-        slice(max(0, side.start - margin), min(count, side.stop + margin))
-        for side, margin, count in zip(found, margins, volume.shape, strict=True)
+        slice(max(0, side.start - round(margin / step)), min(count, side.stop + round(margin / step)))
+        for side, step, count in zip(box, spacing, shape, strict=True)
     )
     return depth, height, width
+
+
+def overhang(inner: Box, outer: Box, spacing: Sequence[float]) -> float:
+    """How many mm `inner` reaches beyond `outer`, on the side on which that is most; 0 where it lies within."""
+    return max(
+        max(b.start - a.start, a.stop - b.stop, 0) * step for a, b, step in zip(inner, outer, spacing, strict=True)
+    )
 
 
 def _dense(volume: Volume, threshold: float) -> Box | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from baseline3d.boxes import Box
 from baseline3d.intensity import Figures
 from baseline3d.preparation import InputSettings
 from baseline3d.store import PreparedCase, learnt_figures, open_prepared
@@ -45,6 +46,7 @@ def open_cases(
     validate_on: int = 0,
     workers: int = 0,
     progress: Progress | None = None,
+    boxes: Mapping[str, Box] | None = None,
 ) -> TrainingCases:
     """Prepare the volumes of a data set.
 
@@ -56,6 +58,7 @@ def open_cases(
         validate_on: at most so many validation cases; 0: all, -1: none.
         workers: processes that prepare volumes; with 0 or 1 this one does, which has nothing else to do meanwhile.
         progress: called with cases done and cases in all.
+        boxes: by the case's name, the part that is looked at where it is not the one that `inputs.crop` finds.
 
     Raises:
         InputError: no labelled case, a structure that no labelled case has, pseudo-labels for a case that is not there
@@ -65,7 +68,7 @@ def open_cases(
     joining, _ = joined(dataset, pseudo)
 
     def store(group: Sequence[DataCase], told: Progress) -> list[PreparedCase]:
-        return open_prepared(group, dataset.table, cache, inputs, told, workers if workers > 1 else 0)
+        return open_prepared(group, dataset.table, cache, inputs, told, workers if workers > 1 else 0, boxes)
 
     groups = [dataset.training, joining, chosen_cases(dataset.validation, validate_on)]
     labelled, pseudo_labelled, held_back = stored_groups(groups, store, dataset, progress)

@@ -10,6 +10,7 @@ from typing import Any
 
 from baseline3d.heads import channels_of
 from baseline3d.intensity import Figures
+from baseline3d.postprocess import Postprocessing, as_plain, from_plain
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
 from networks.configurations import settings_of
@@ -31,6 +32,8 @@ class Description:
         settings: what the network sees of a volume.
         windows: how it goes through one.
         figures: HU learnt from the training cases, for rules that need them.
+        postprocessing: what is done to its label maps.
+        coarse: of the network in the same file that finds the box for this one, if there is one (Zhang 2.1).
     """
 
     network: dict[str, Any]
@@ -38,6 +41,8 @@ class Description:
     settings: InputSettings
     windows: WindowSettings
     figures: Figures | None
+    postprocessing: Postprocessing | None = None
+    coarse: Description | None = None
 
     @property
     def channels(self) -> int:
@@ -54,6 +59,8 @@ class Description:
             "input": json.dumps(asdict(self.settings)),
             "inference": json.dumps(asdict(self.windows)),
             "figures": json.dumps(None if self.figures is None else self.figures.as_dict()),
+            "postprocessing": json.dumps(as_plain(self.postprocessing)),
+            "coarse": json.dumps(None if self.coarse is None else self.coarse.metadata()),
         }
 
     @classmethod
@@ -63,13 +70,18 @@ class Description:
         Raises:
             InputError: no such file, none of this side, or a description that is incomplete or contradicts itself.
         """
-        metadata = read_metadata(path)
+        return cls._parsed(read_metadata(path), path)
+
+    @classmethod
+    def _parsed(cls, metadata: Mapping[str, str], path: Path) -> Description:
         if metadata.get("side") != SIDE:
             raise _bad(path, "weights that are not those of a 3D network")
         try:
+            coarse = json.loads(metadata.get("coarse", "null"))
             content = {
                 name: json.loads(metadata[name]) for name in ("network", "labels", "input", "inference", "figures")
             }
+            postprocessing = json.loads(metadata.get("postprocessing", "null"))
         except (KeyError, ValueError) as error:
             raise _bad(path, f"a description that cannot be read ({error})") from error
         network, figures = content["network"], content["figures"]
@@ -81,6 +93,8 @@ class Description:
             settings_of(content["input"], InputSettings, f"{path}: input"),
             settings_of(content["inference"], WindowSettings, f"{path}: inference"),
             None if figures is None else settings_of(figures, Figures, f"{path}: figures"),
+            from_plain(postprocessing, f"{path}: postprocessing"),
+            cls._parsed(coarse, path) if isinstance(coarse, Mapping) else None,
         )
         if metadata.get("channels") != str(found.channels):
             raise _bad(path, f"{metadata.get('channels', 'unknown')} channels for a table of {len(found.table)} labels")

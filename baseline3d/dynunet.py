@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from monai.networks.nets import DynUNet as MonaiDynUNet
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class DynUNet(MonaiDynUNet):
         kernels: (D, H, W) of each stage's convolutions; None: 3 x 3 x 3 for all.
         residual: residual units in the encoder.
         deep_supervision: so many coarser outputs beside the full one, in training alone.
+        dropout: share of the channels that are left out behind each stage of the encoder, in training: the noise of a
+            noisy student (Tong 2.1 after Xie et al. 2020). MONAI's own also leaves out logits.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class DynUNet(MonaiDynUNet):
         kernels: Sequence[Triple] | None = None,
         residual: bool = False,
         deep_supervision: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         kernels = [(3, 3, 3)] * len(filters) if kernels is None else kernels
-        _check(filters, strides, kernels, deep_supervision)
+        _check(filters, strides, kernels, deep_supervision, dropout)
         super().__init__(
             spatial_dims=3,
             in_channels=1,
@@ -53,7 +57,7 @@ class DynUNet(MonaiDynUNet):
             res_block=residual,
         )
         del self.skip_layers  # the second name of every block
-        self.supervised = deep_supervision
+        self.supervised, self._left_out = deep_supervision, dropout
         self._steps = [tuple(int(one) for one in stride) for stride in strides]
 
     @property
@@ -65,10 +69,10 @@ class DynUNet(MonaiDynUNet):
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:  # type: ignore[override]
         """Logits B x C x D x H x W of an image B x 1 x D x H x W; with deep supervision, in training, the coarser
         ones behind them, B x C x d x h x w each."""
-        skips = [self.input_block(image)]
+        skips = [self._thinned(self.input_block(image))]
         for down in self.downsamples:
-            skips.append(down(skips[-1]))
-        found = self.bottleneck(skips[-1])
+            skips.append(self._thinned(down(skips[-1])))
+        found = self._thinned(self.bottleneck(skips[-1]))
         stages: list[Tensor] = []
         for up, skip in zip(self.upsamples, reversed(skips), strict=True):
             found = up(found, skip)
@@ -80,8 +84,13 @@ class DynUNet(MonaiDynUNet):
         heads = self.deep_supervision_heads
         return logits, *(head(one) for head, one in zip(heads, coarser, strict=True))
 
+    def _thinned(self, features: Tensor) -> Tensor:
+        return F.dropout3d(features, self._left_out, self.training) if self._left_out else features
 
-def _check(filters: Sequence[int], strides: Sequence[Triple], kernels: Sequence[Triple], supervised: int) -> None:
+
+def _check(
+    filters: Sequence[int], strides: Sequence[Triple], kernels: Sequence[Triple], supervised: int, dropout: float
+) -> None:
     stages = len(filters)
     if stages < 3 or len(strides) != stages - 1 or len(kernels) != stages:
         raise InputError(
@@ -101,4 +110,8 @@ def _check(filters: Sequence[int], strides: Sequence[Triple], kernels: Sequence[
             found=str(supervised),
             expected=f"0 to {stages - 2} for {stages} stages",
             fix="correct the setting",
+        )
+    if not 0 <= dropout < 1:
+        raise InputError(
+            "network.dropout", found=f"{dropout:g}", expected="a share from 0 to less than 1", fix="correct the setting"
         )

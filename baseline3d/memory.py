@@ -22,7 +22,7 @@ def memory_for(what: str, setting: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
         if not _is_want_of_memory(error):
             raise
         _let_go()
@@ -32,12 +32,19 @@ def memory_for(what: str, setting: str) -> Iterator[None]:
 
 
 def _is_want_of_memory(error: BaseException) -> bool:
-    # On the CPU torch has no error class of its own for it, and oneDNN has its own words.
-    words = ("can't allocate memory", "not enough memory", "could not create a memory", "could not create a primitive")
+    # On the CPU torch has no error class of its own for it; oneDNN and OpenCV have their own words.
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "could not create a memory",
+        "could not create a primitive",
+        "Insufficient memory",
+    )
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or any(one in str(error) for one in words)
+        or (isinstance(error, RuntimeError) or type(error).__module__ == "cv2")
+        and any(one in str(error) for one in words)
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from baseline3d.heads import Head, channels_of
 from baseline3d.intensity import Figures
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
-from networks.configurations import configuration_names, keywords_of, read_config
+from networks.configurations import configuration_names, keywords_of, read_config, with_overrides
 from networks.weights import load_exactly, save_weights
 from volumes.errors import InputError
 from volumes.labels import LabelTable
@@ -48,10 +48,12 @@ class LoadedModel:
     Attributes:
         network: from B x 1 x D x H x W to logits B x C x D x H x W.
         described: what the weights file says of it.
+        coarse: the network that finds the box in which this one works, if the file has one.
     """
 
     network: nn.Module
     described: Description
+    coarse: LoadedModel | None = None
 
     @property
     def table(self) -> LabelTable:
@@ -77,6 +79,26 @@ class LoadedModel:
     def head(self) -> Head:
         """What its channels are."""
         return self.described.network["head"]
+
+
+def read_configuration(name_or_path: str | Path) -> DictConfig:
+    """A 3D configuration by name or path. What it does not say, the one says that it names as its `base`.
+
+    Raises:
+        InputError: no such configuration, or a base that has one itself.
+    """
+    whole = read_config(FOLDER, own_name(name_or_path))
+    if "base" not in whole:
+        return whole
+    base = read_config(FOLDER, own_name(str(whole.pop("base"))))
+    if "base" in base:
+        raise InputError(
+            f"{name_or_path}: base",
+            found="a configuration that has a base itself",
+            expected="one that says everything",
+            fix="name that one's base",
+        )
+    return with_overrides(base, whole)
 
 
 def build_network(section: Mapping[str, Any] | DictConfig, structures: int, where: str = "network") -> nn.Module:
@@ -138,7 +160,7 @@ def load_model(name: str | Path, weights: str | Path | None = None) -> LoadedMod
     described = Description.read(path)
     own = own_name(name)
     if own.endswith((".yaml", ".yml")) or (weights is not None and own in configuration_names(FOLDER)):
-        section = plain(read_config(FOLDER, own).get("network"))
+        section = plain(read_configuration(own).get("network"))
         if section != described.network:
             raise InputError(
                 path,
@@ -147,15 +169,35 @@ def load_model(name: str | Path, weights: str | Path | None = None) -> LoadedMod
                 fix="name the weights' own configuration, or give only the weights' path",
             )
     network = build_network(described.network, len(described.table), f"{path}: network")
-    load_exactly(network, path)
-    return LoadedModel(network.eval(), described)
+    if described.coarse is None:
+        load_exactly(network, path)
+        return LoadedModel(network.eval(), described)
+    coarse = build_network(described.coarse.network, len(described.coarse.table), f"{path}: coarse network")
+    load_exactly(_both(network, coarse), path)
+    return LoadedModel(network.eval(), described, LoadedModel(coarse.eval(), described.coarse))
 
 
 def save_model(
-    network: nn.Module, described: Description, path: str | Path, metadata: Mapping[str, str] | None = None
+    network: nn.Module,
+    described: Description,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    coarse: LoadedModel | None = None,
 ) -> None:
-    """Write a network with what `load_model` needs to know; the file appears whole or not at all."""
-    save_weights(network, path, {**(metadata or {}), **described.metadata()})
+    """Write a network with what `load_model` needs to know; the file appears whole or not at all.
+
+    Args:
+        metadata: what else shall be kept.
+        coarse: the network that finds the box for this one.
+    """
+    described = replace(described, coarse=None if coarse is None else coarse.described)
+    both = network if coarse is None else _both(network, coarse.network)
+    save_weights(both, path, {**(metadata or {}), **described.metadata()})
+
+
+def _both(network: nn.Module, coarse: nn.Module) -> nn.Module:
+    """Two networks in one file."""
+    return nn.ModuleDict({"fine": network, "coarse": coarse})
 
 
 def is_3d(name: str | Path, weights: str | Path | None = None) -> bool:
@@ -181,7 +223,7 @@ def describe_models() -> dict[str, dict[str, int | str | None]]:
     found: dict[str, dict[str, int | str | None]] = {}
     for name in configuration_names(FOLDER):
         weights = shipped_weights(name)
-        section, structures = read_config(FOLDER, name).get("network"), DESCRIBED_STRUCTURES
+        section, structures = read_configuration(name).get("network"), DESCRIBED_STRUCTURES
         if weights is not None:
             described = Description.read(weights)
             section, structures = described.network, len(described.table)

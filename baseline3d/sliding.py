@@ -20,6 +20,7 @@ from torch import Tensor
 
 from baseline3d.memory import memory_for
 from networks.configurations import check_values
+from volumes.volume import Triple
 
 Shape = tuple[int, int, int]
 Predict = Callable[[Tensor], Tensor]
@@ -35,13 +36,21 @@ class WindowSettings:
     Attributes:
         step: from a window to the next, as a share of its side: 0.5 is nnU-Net's, 0.9 that of Alves (2.3).
         gaussian: a window's middle counts more than its rim.
+        coarser: (dz, dy, dx) in mm of voxels to take where memory does not suffice for those of `input.spacing`
+            (Gao 2.2); None: the case fails then.
     """
 
     step: float = 0.5
     gaussian: bool = True
+    coarser: Triple | None = None
 
     def __post_init__(self) -> None:
-        check_values(self, "inference", ("step", 0 < self.step <= 1, "a share of the patch, above 0 and at most 1"))
+        check_values(
+            self,
+            "inference",
+            ("step", 0 < self.step <= 1, "a share of the patch, above 0 and at most 1"),
+            ("coarser", self.coarser is None or all(one > 0 for one in self.coarser), "three lengths in mm above 0"),
+        )
 
 
 class Windows:

@@ -6,7 +6,7 @@ training cases are learnt from what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from baseline3d.boxes import Box
 from baseline3d.intensity import Figures, Histogram, IntensitySettings
 from baseline3d.preparation import InputSettings, Plan, case_figures, plan, prepared_labels, prepared_slices
 from networks.training.case_store import (
@@ -54,6 +55,7 @@ def open_prepared(
     settings: InputSettings,
     progress: Progress | None = None,
     workers: int = 0,
+    boxes: Mapping[str, Box] | None = None,
 ) -> list[PreparedCase]:
     """The cases as stored arrays; those that the cache lacks are made.
 
@@ -63,15 +65,17 @@ def open_prepared(
         settings: how they are prepared; patch and percentiles are of no consequence.
         progress: called with cases done and cases in all.
         workers: processes that make them; 0: this one alone.
+        boxes: by the case's name, the part that is looked at where it is not the one that `settings.crop` finds.
 
     Raises:
         InputError: a file that cannot be read, labels on another grid than their CT or not in the table, no space.
     """
+    boxes = boxes or {}
     return stored_cases(
         cases,
         cache,
-        partial(_stored, table=table, cache=cache, settings=settings),
-        lambda case: read_about(_image_file(case, cache, settings)) is not None,
+        partial(_stored, table=table, cache=cache, settings=settings, boxes=boxes),
+        lambda case: read_about(_image_file(case, cache, settings, boxes.get(case.name))) is not None,
         progress=progress,
         workers=workers,
         what="volumes",
@@ -99,8 +103,10 @@ def learnt_figures(cases: Sequence[StoredCase], settings: IntensitySettings) -> 
     return histogram.learnt(settings.percentiles)
 
 
-def _stored(case: DataCase, table: LabelTable, cache: Path, settings: InputSettings) -> PreparedCase:
-    image_file, about = _image(case, cache, settings)
+def _stored(
+    case: DataCase, table: LabelTable, cache: Path, settings: InputSettings, boxes: Mapping[str, Box]
+) -> PreparedCase:
+    image_file, about = _image(case, cache, settings, boxes.get(case.name))
     made = _plan_of(about)
     labels, slices_of = stored_labels(
         case, table, image_file, geometry_of(about), made.shape, lambda array: prepared_labels(array, made)
@@ -110,14 +116,14 @@ def _stored(case: DataCase, table: LabelTable, cache: Path, settings: InputSetti
     return PreparedCase(case.name, image_file, labels, made.shape, made.spacing, contoured, slices_of, figures)
 
 
-def _image(case: DataCase, cache: Path, settings: InputSettings) -> tuple[Path, dict[str, Any]]:
+def _image(case: DataCase, cache: Path, settings: InputSettings, box: Box | None) -> tuple[Path, dict[str, Any]]:
     """The stored CT and what is known about it."""
-    target = _image_file(case, cache, settings)
+    target = _image_file(case, cache, settings, box)
     about = read_about(target)
     if about is not None:
         return target, about
     volume = read_volume(case.image)
-    made = plan(volume, settings)
+    made = plan(volume, settings, box)
     figures = case_figures(volume, made.box, settings.intensity)
     about = {
         "shape": made.shape,
@@ -131,11 +137,13 @@ def _image(case: DataCase, cache: Path, settings: InputSettings) -> tuple[Path, 
     return target, about
 
 
-def _image_file(case: DataCase, cache: Path, settings: InputSettings) -> Path:
+def _image_file(case: DataCase, cache: Path, settings: InputSettings, box: Box | None) -> Path:
     made_by = {name: value for name, value in asdict(settings).items() if name not in ("patch", "intensity")}
     rule = settings.intensity
     limits = (rule.low, rule.high) if rule.rule == "clip" else None  # the case's own figures are kept beside it
-    return cache / f"{case.name}-{digest_of_parts(_FORMAT, file_identity(case.image), made_by, limits)}.volume.npy"
+    given = () if box is None else (tuple((side.start, side.stop) for side in box),)
+    digest = digest_of_parts(_FORMAT, file_identity(case.image), made_by, limits, *given)
+    return cache / f"{case.name}-{digest}.volume.npy"
 
 
 def _plan_of(about: dict[str, Any]) -> Plan:

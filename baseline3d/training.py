@@ -15,15 +15,20 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from baseline3d.boxes import Box
 from baseline3d.cases import TrainingCases, open_cases
 from baseline3d.description import Description
+from baseline3d.distillation import DistillationSettings
 from baseline3d.intensity import Figures
 from baseline3d.learner import VolumeTraining
 from baseline3d.memory import memory_for
-from baseline3d.models import build_network, load_model, plain, save_model
+from baseline3d.models import LoadedModel, build_network, load_model, plain, save_model
 from baseline3d.patches import PatchStream
+from baseline3d.snapshots import Snapshots, snapshot_of
 from baseline3d.store import PreparedCase
+from baseline3d.student import StudentTraining
 from baseline3d.training_settings import Configuration, checked, read_whole
+from networks.run_record import digest_of
 from networks.runs import check_run_folder, counted
 from networks.training.fitting import check_checkpoint, fit
 from networks.training.made_with import made_with
@@ -81,6 +86,10 @@ def train(
     pseudo: Mapping[str, str | Path | PseudoLabel] | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    boxes: Mapping[str, Box] | None = None,
+    coarse: str | Path | None = None,
+    teacher: str | Path | None = None,
+    snapshots: Sequence[float] = (),
 ) -> Path:
     """Train the network of `config` (a shipped name or a YAML file) and write its weights.
 
@@ -94,6 +103,10 @@ def train(
             that they were made for stay.
         pseudo: label maps that unlabelled cases are given, by case name.
         cache: folder of the prepared volumes, which runs may share; None: `cases` below `out`.
+        boxes: by case name, the part of it that is looked at where it is not the one that `input.crop` finds.
+        coarse: weights of a network that finds this part in use; they become a part of the weights.
+        teacher: weights of a network that is learnt from besides the labels (`training.distillation`).
+        snapshots: shares of the run at which weights are kept, see `snapshot_of`.
 
     Returns:
         The path of the weights, safetensors.
@@ -106,6 +119,9 @@ def train(
     settings, out = whole.training, Path(out)
     dataset = data if isinstance(data, DataSet) else read_dataset(data)
     record = made_with(section, settings, whole.input, dataset, start_from=start_from, pseudo=pseudo)
+    record |= {name: digest_of(path) for name, path in (("coarse", coarse), ("teacher", teacher)) if path is not None}
+    if boxes:
+        record["boxes"] = {name: [(side.start, side.stop) for side in box] for name, box in sorted(boxes.items())}
     # What is wrong with a start or a checkpoint is said before volumes are prepared, which may take hours.
     checkpoint = check_run_folder(out, resume, record)
     network, figures = new_network(whole, section, dataset.table, start_from)
@@ -120,9 +136,21 @@ def train(
             validate_on=settings.validation_cases if settings.validate_every else -1,
             workers=settings.workers,
             progress=told,
+            boxes=boxes,
         )
-    module = VolumeTraining(network, whole.network["head"], settings, cases, whole.input, whole.inference)
-    return _run(module, whole, record, out=out, device=device, checkpoint=checkpoint, progress=progress)
+    module = _module(network, whole, cases, teacher)
+    finder = None if coarse is None else load_model(coarse)
+    return _run(
+        module,
+        whole,
+        record,
+        finder,
+        snapshots,
+        out=out,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
 def new_network(
@@ -154,10 +182,23 @@ def new_network(
     return network, loaded.figures
 
 
+def _module(
+    network: nn.Module, whole: Configuration, cases: TrainingCases, teacher: str | Path | None
+) -> VolumeTraining:
+    settings = whole.training
+    arguments = (network, whole.network["head"], settings, cases, whole.input, whole.inference)
+    if teacher is None:
+        return VolumeTraining(*arguments)
+    distillation = settings.distillation or DistillationSettings()
+    return StudentTraining(*arguments, teacher=load_model(teacher), distillation=distillation)
+
+
 def _run(
     module: VolumeTraining,
     whole: Configuration,
     record: Mapping[str, Any],
+    coarse: LoadedModel | None,
+    snapshots: Sequence[float],
     *,
     out: Path,
     device: str,
@@ -166,6 +207,13 @@ def _run(
 ) -> Path:
     """Fit to the end and write `<name>.safetensors`; returns its path."""
     settings, cases = module.settings, module.cases
+    weights = out / f"{whole.name}.safetensors"
+    described = Description(plain(whole.network), cases.table, whole.input, whole.inference, cases.figures)
+
+    def save(path: Path, steps: int) -> None:
+        save_model(module.trained, described, path, {"model": whole.name, "steps": str(steps)}, coarse)
+
+    kept = Snapshots(snapshots, settings.steps, lambda share, step: save(snapshot_of(weights, share), step))
     sides = " x ".join(map(str, whole.input.patch))
     with memory_for(f"{settings.batch_size} patches of {sides} voxels", "training: batch_size, or input: patch"):
         trainer = fit(
@@ -179,9 +227,8 @@ def _run(
             gradient_clip=settings.gradient_clip or None,
             checkpoint=checkpoint,
             progress=progress,
+            callbacks=[kept],
         )
-    weights = out / f"{whole.name}.safetensors"
     if trainer.is_global_zero:
-        described = Description(plain(whole.network), cases.table, whole.input, whole.inference, cases.figures)
-        save_model(module.trained, described, weights, {"model": whole.name, "steps": str(trainer.global_step)})
+        save(weights, trainer.global_step)
     return weights

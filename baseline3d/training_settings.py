@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from baseline3d.augmentation import AugmentationSettings
-from baseline3d.models import FOLDER, build_network, check_patch, own_name
+from baseline3d.distillation import DistillationSettings
+from baseline3d.models import build_network, check_patch, read_configuration
 from baseline3d.patches import PatchSettings
 from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
-from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
+from networks.configurations import check_name, check_values, settings_of, with_overrides
 from networks.training.settings import RunSettings
 from volumes.errors import InputError
 
@@ -65,23 +66,30 @@ class TrainingSettings(RunSettings):
     Attributes:
         augmentation: of patches that people labelled.
         strong: of pseudo-labelled ones; None: as `augmentation`.
+        distillation: how a teacher is learnt from, where there is one; None: as `DistillationSettings` has it.
     """
 
     optimizer: OptimizerSettings
     patches: PatchSettings
     augmentation: AugmentationSettings
     strong: AugmentationSettings | None = None
+    distillation: DistillationSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A 3D configuration: its sections, all of them, and no others."""
+    """A 3D configuration: its sections, all of them, and no others.
+
+    Attributes:
+        recipe: of self-training, for `baseline3d.recipes.registry`; None: trained with labels alone.
+    """
 
     name: str
     network: Mapping[str, Any]
     input: InputSettings
     inference: WindowSettings
     training: TrainingSettings
+    recipe: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -91,7 +99,7 @@ class Configuration:
             )
 
 
-SECTIONS = ("input", "inference")
+SECTIONS = ("network", "input", "inference", "recipe")
 """Overrides under these names replace entries of the section; all others are the training section's."""
 
 
@@ -101,7 +109,7 @@ def read_whole(name_or_path: str | Path, overrides: Mapping[str, Any] | None = N
     Raises:
         InputError: no such configuration, or settings that cannot be replaced.
     """
-    whole = read_config(FOLDER, own_name(name_or_path))
+    whole = read_configuration(name_or_path)
     changes = dict(overrides or {})
     sections = {name: changes.pop(name) for name in SECTIONS if name in changes}
     return with_overrides(whole, {**sections, "training": changes})
@@ -118,3 +126,13 @@ def checked(whole: DictConfig, where: str) -> Configuration:
     with torch.device("meta"):  # no memory, no initialisation
         check_patch(build_network(found.network, 1, f"{where}: network"), found.input)
     return found
+
+
+def merged_settings(*overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings to replace, of which later ones replace earlier ones, section by section, setting by setting."""
+    found: DictConfig = OmegaConf.create({})
+    for one in overrides:
+        found = with_overrides(found, one)
+    content = OmegaConf.to_container(found)
+    assert isinstance(content, dict)
+    return {str(name): value for name, value in content.items()}

@@ -50,6 +50,17 @@ TINY: dict[str, Any] = {
     },
 }
 
+RECIPE_SECTIONS: dict[str, Any] = {
+    "network": {
+        "kind": "dynunet",
+        "head": "softmax",
+        "filters": [8, 16, 16],
+        "strides": [[1, 2, 2], [2, 2, 2]],
+        "deep_supervision": 0,
+    }
+}
+"""Of the network that recipes are tried with: it learns in seconds."""
+
 
 @pytest.fixture
 def tiny_3d(tmp_path: Path) -> Callable[..., Path]:
@@ -60,5 +71,41 @@ def tiny_3d(tmp_path: Path) -> Callable[..., Path]:
         content = {**TINY, "training": {**TINY["training"], **training}, **(sections or {})}
         path.write_text(yaml.safe_dump(content))
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def taught_3d(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the tiny network that know a little of the training set: recipes start from them."""
+    from baseline3d.training import train
+
+    folder = tmp_path_factory.mktemp("taught")
+    training = {
+        **TINY["training"],
+        "steps": 60,
+        "checkpoint_every": 60,
+        "averaging": 0.0,
+        "optimizer": {"kind": "adamw", "learning_rate": 1.0e-2, "schedule": "one_cycle"},
+        "patches": {"foreground": 0.67},
+        "augmentation": {},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump({**TINY, **RECIPE_SECTIONS, "training": training}))
+    return train(folder / "tiny.yaml", data=training_set, out=folder / "run", device="cpu", progress=False)
+
+
+@pytest.fixture
+def tiny_recipe(tiny_3d: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes the configuration of a recipe with the tiny network and few steps, and gives its path."""
+
+    def write(recipe: dict[str, Any], **training: Any) -> Path:
+        few = {
+            "steps": 3,
+            "checkpoint_every": 1,
+            "averaging": 0.0,
+            "optimizer": {"kind": "adamw", "learning_rate": 1.0e-4, "schedule": "poly"},
+            "augmentation": {},
+        }
+        return tiny_3d({**RECIPE_SECTIONS, "recipe": recipe}, **{**few, **training})
 
     return write

@@ -66,6 +66,18 @@ def test_deep_supervision_is_for_training_alone() -> None:
     assert len({tensor.data_ptr() for tensor in network.state_dict().values()}) == len(names), "each tensor once"
 
 
+def test_dropout_is_for_training_alone() -> None:
+    torch.manual_seed(0)
+    sizes = (3, (4, 8, 8), ((1, 2, 2), (2, 2, 2)))
+    plain, thinned = DynUNet(*sizes), DynUNet(*sizes, dropout=0.5)
+    thinned.load_state_dict(plain.state_dict(), strict=True)
+    image = torch.randn(1, 1, 4, 8, 12)
+    assert not torch.equal(thinned(image), thinned(image))
+    assert torch.equal(thinned.eval()(image), plain.eval()(image))
+    with pytest.raises(InputError, match="network.dropout: found 1"):
+        DynUNet(*sizes, dropout=1.0)
+
+
 @pytest.mark.parametrize("kind", ["dynunet", "residual"])
 def test_every_parameter_learns(kind: str) -> None:
     """Several GPUs wait for every gradient."""
