@@ -19,11 +19,12 @@ import yaml
 from networks.configurations import configuration_names, read_config, settings_of
 from networks.locks import locked
 from networks.weights import read_tensors
-from tools.benchmark.ablation_phantom import make_phantom_set
 from tools.benchmark.ablation_results import About, markdown, summarize, write_all
 from tools.benchmark.ablation_rows import CaseLine
-from tools.benchmark.ablation_settings import AblationSettings, PhantomSettings, read_ablation, rows_named
+from tools.benchmark.ablation_settings import AblationSettings, read_ablation, rows_named
 from tools.benchmark.ablation_stages import Plan
+from tools.benchmark.few_labels import PhantomSettings
+from tools.benchmark.phantom_set import make_phantom_set
 from tools.benchmark.stages import check_made_with, seconds_of, timed
 from volumes.datasets import DataCase, DataSet, read_dataset
 from volumes.errors import InputError

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,8 @@ from tools.benchmark.ablation_rows import MASK_PROPAGATION, lines_of, score_row
 from tools.benchmark.ablation_settings import ROWS, AblationSettings, read_ablation
 from tools.benchmark.ablation_stages import ROUNDS, Plan, run_stage, weights_in
 from tools.benchmark.ablation_truth import pseudo_labels
+from tools.benchmark.few_labels import data_or_phantoms, draw
 from tools.benchmark.stages import live_no_longer_than_parent, seconds_of
-from tools.files import write_json
-from volumes.datasets import read_dataset, split
-from volumes.errors import InputError
-
-FINDINGS = "dataset.json"
 
 
 def run(
@@ -93,41 +88,9 @@ def make_plan(
     Raises:
         InputError: no data, or too few cases of a kind.
     """
-    from volumes.integrity import check_dataset
-
-    if data is None:
-        data = _phantoms(settings, out, quiet)
-    whole = read_dataset(data)
-    required = [whole.table.resolve(name) for name in settings.data.require]
-    drawn = split(whole, settings.data.labelled, settings.data.seed, required)
-    report_on = tuple(case for case in whole.validation if all(map(case.contours, required)))
-    if not report_on:
-        raise InputError(
-            data,
-            found="no validation case that contours all required structures",
-            expected="imagesVal and labelsVal to report on",
-            fix="add such cases, or require fewer structures",
-        )
-    others = tuple(case for case in whole.validation if case not in report_on)
-    dataset = replace(drawn, validation=others)
-    if not (out / FINDINGS).exists():
-        findings = check_dataset(replace(drawn, validation=whole.validation))
-        write_json(out / FINDINGS, findings.as_dict())
-    hidden = {case.name: case for case in whole.training if case.name in {one.name for one in drawn.unlabelled}}
-    return Plan(settings, dataset, hidden, report_on, out, device, progress, quiet)
-
-
-def _phantoms(settings: AblationSettings, out: Path, quiet: bool) -> Path:
-    from tools.benchmark.ablation_phantom import make_phantom_set
-
-    if settings.phantom is None:
-        raise InputError(
-            "--data",
-            found="nothing",
-            expected=f"a data set: the configuration '{settings.name}' has no phantoms",
-            fix="give its folder",
-        )
-    return make_phantom_set(out / "phantom", settings.phantom)
+    data = data_or_phantoms(data, settings.phantom, out / "phantom", settings.name)
+    drawn = draw(data, settings.data, out)
+    return Plan(settings, drawn.dataset, drawn.hidden, drawn.report_on, out, device, progress, quiet)
 
 
 Task = tuple[str, int | str]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.benchmark.few_labels import DataSettings, PhantomSettings
 from volumes.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,42 +21,6 @@ ROW_NAMES = {
     3: "+ three windows, uncertainty",
     4: "+ mask propagation",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Who has labels, and who is reported on.
-
-    Attributes:
-        labelled: training cases that keep their labels; all other training cases are unlabelled.
-        seed: of the draw.
-        require: structures that a labelled case, and a case of the report, must all contour; none: any case will do.
-            Their mean is the figure that rows are compared by; without any it is that of all structures.
-        smallest: so many of the structures, the smallest of the report's cases, have a mean of their own.
-    """
-
-    labelled: int
-    seed: int
-    require: tuple[str, ...] = ()
-    smallest: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhantomSettings:
-    """Phantoms (`volumes.phantom`) in place of patients.
-
-    Attributes:
-        seed: of the first one; every next one has the next seed.
-        training, validation: how many.
-        shape: (D, H, W).
-        spacing: (dz, dy, dx) in mm.
-    """
-
-    seed: int
-    training: int
-    validation: int
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

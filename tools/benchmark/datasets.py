@@ -128,8 +128,10 @@ def find_sets(data: Path, names: Sequence[str] | None = None) -> list[CaseSet]:
     return [_open(name, data / _FOLDERS[name]) for name in there]
 
 
-def structures_of(case: Case, label_map: LabelMap) -> list[Structure]:
-    """Structures of a case that are large enough to be scored, by rising label number."""
+def structures_of(
+    case: Case, label_map: LabelMap, *, least_slices: int = MIN_SLICES, least_voxels: int = MIN_VOXELS
+) -> list[Structure]:
+    """Structures of a case that are large enough, as a rule to be scored, by rising label number."""
     from scipy.ndimage import find_objects
 
     found = []
@@ -137,7 +139,7 @@ def structures_of(case: Case, label_map: LabelMap) -> list[Structure]:
         if box is None or (case.only is not None and label not in case.only):
             continue
         mask = label_map.array[box] == label
-        if mask.any(axis=(1, 2)).sum() < MIN_SLICES or mask.sum() < MIN_VOXELS:
+        if mask.any(axis=(1, 2)).sum() < least_slices or mask.sum() < least_voxels:
             continue
         name = case.names.get(label, f"label_{label}")
         found.append(Structure(label, name, mask, box, (box[0].start, box[0].stop - 1)))

@@ -1,4 +1,4 @@
-"""Phantoms as a data set in nnU-Net raw layout: all labelled, the ablation then hides most of the labels."""
+"""Phantoms as a data set in nnU-Net raw layout: all labelled, most labels are then hidden."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from networks.locks import locked
-from tools.benchmark.ablation_settings import PhantomSettings
+from tools.benchmark.few_labels import PhantomSettings
 from tools.benchmark.stages import check_made_with
 from tools.demo import save_volume
 from tools.files import write_json
