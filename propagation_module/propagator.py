@@ -136,8 +136,7 @@ class Propagator:
             InputError: no label on any key slice, or a key slice beyond its label's extent.
         """
         session = self.open(volume)
-        for z in key_slices.slices():
-            session.annotate(z, key_slices.mask(z), key_slices.named(z), complete=key_slices.is_complete(z))
+        session.annotate_all(key_slices)
         for label, extent in (extents or {}).items():
             session.set_extent(label, extent)
         for update in session.propagate(live=False):

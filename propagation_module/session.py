@@ -32,6 +32,7 @@ from propagation_module.suggestion import Suggestion, areas_of, suggest
 from propagation_module.trackers import make_tracker
 from propagation_module.walks import MemorySettings
 from volumes.errors import InputError
+from volumes.key_slices import KeySlices
 from volumes.volume import Volume
 
 TRIM_EVERY = 40  # ticks, some 5 s of work, between which freed memory stays where it is
@@ -103,6 +104,11 @@ class Session:
         """
         self._said.annotate(z, mask, labels, complete=complete)
         self._show(z)
+
+    def annotate_all(self, key_slices: KeySlices) -> None:
+        """Say all that `key_slices` say, slice by slice as `annotate` does."""
+        for z in key_slices.slices():
+            self.annotate(z, key_slices.mask(z), key_slices.named(z), complete=key_slices.is_complete(z))
 
     def mark_absent(self, z: int, labels: Iterable[int]) -> None:
         """Say that `labels` are not on slice `z`; what was painted of them there goes."""

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "cps": {"reference_module", "networks", "volumes"},
     "baseline3d": {"cps", "networks", "volumes"},
     "tools": {"baseline3d", "cps", "reference_module", "propagation_module", "networks", "volumes"},
+    "keyslice": {"tools", "baseline3d", "cps", "reference_module", "propagation_module", "networks", "volumes"},
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tools.cli import app
-from volumes.formats import write_label_map
+from volumes.formats import check_output, write_label_map
 from volumes.label_map import LabelMap
 from volumes.phantom import Phantom, make_phantom
 from volumes.volume import Volume
@@ -26,14 +26,8 @@ KEYS_PER_STRUCTURE = 3
 
 def run_demo(folder: Path) -> int:
     """Make the case in `folder`, propagate, evaluate. Returns the exit status."""
-    folder.mkdir(parents=True, exist_ok=True)
     print(f"Making a CT ({SHAPE[0]} slices of {SHAPE[1]} x {SHAPE[2]} pixels) ...", flush=True)
-    phantom = make_phantom(SEED, shape=SHAPE, spacing=SPACING, phase="portal-venous", missing=())
-    ct, keys, truth = (folder / f"{name}.nii.gz" for name in ("ct", "keys", "truth"))
-    save_volume(phantom.volume, ct)
-    write_label_map(phantom.labels, truth, overwrite=True)
-    write_label_map(key_slice_map(phantom), keys, overwrite=True)
-
+    ct, keys, truth = example_case(folder, overwrite=True)
     labels, montage, report = folder / "labels.nii.gz", folder / "montage.png", folder / "report.json"
     scores = folder / "scores.json"
     commands = (
@@ -49,6 +43,39 @@ def run_demo(folder: Path) -> int:
             return status
     print(f"\nLabel map: {labels}\nPicture:   {montage}\nReport:    {report}\nScores:    {scores}")
     return 0
+
+
+def example_case(
+    folder: str | Path = ".",
+    *,
+    shape: tuple[int, int, int] | None = None,
+    spacing: tuple[float, float, float] | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, Path, Path]:
+    """Write a made CT of the abdomen, three key slices of each of its 13 structures, and all their labels.
+
+    Args:
+        folder: it is made if need be.
+        shape: (D, H, W); None for `SHAPE`.
+        spacing: (dz, dy, dx) mm; None for `SPACING`.
+        overwrite: replace files of these names.
+
+    Returns:
+        `ct.nii.gz`, `keys.nii.gz` and `truth.nii.gz`.
+
+    Raises:
+        InputError: one of them is there already; nothing has changed then.
+    """
+    folder = Path(folder)
+    ct, keys, truth = paths = tuple(folder / f"{name}.nii.gz" for name in ("ct", "keys", "truth"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        check_output(path, overwrite)
+    phantom = make_phantom(SEED, shape=shape or SHAPE, spacing=spacing or SPACING, phase="portal-venous", missing=())
+    save_volume(phantom.volume, ct)
+    write_label_map(phantom.labels, truth, overwrite=True)
+    write_label_map(key_slice_map(phantom), keys, overwrite=True)
+    return ct, keys, truth
 
 
 def key_slice_map(phantom: Phantom) -> LabelMap:
@@ -71,12 +98,10 @@ def save_volume(volume: Volume, path: Path) -> None:
     """Write a CT on its grid."""
     import SimpleITK as sitk
 
+    from volumes.image_files import image_in_file_order
+
     geometry = volume.geometry
-    image = sitk.GetImageFromArray(geometry.to_file(volume.array))
-    image.SetSpacing(geometry.spacing_xyz)
-    image.SetOrigin(geometry.origin_xyz)
-    image.SetDirection(geometry.direction)
-    sitk.WriteImage(image, str(path), True)
+    sitk.WriteImage(image_in_file_order(geometry.to_file(volume.array), geometry), str(path), True)
 
 
 def _run(words: list[str]) -> int:

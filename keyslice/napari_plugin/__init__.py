@@ -1,0 +1,1 @@
+"""Keyslice in napari: paint key slices in a Labels layer, get proposals in another one."""
