@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test lint docs clean
 
 venv: $(STAMP)
 
@@ -12,7 +12,7 @@ $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Keyslice needs Python 3.10 or newer; say which: make PYTHON=python3.12 venv")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[test,benchmark]"
+	$(BIN)/python -m pip install --quiet -e ".[test,docs,benchmark,cluster,dicom]"
 	touch $@
 
 # A CT and three key slices a structure in; label map, picture and report out (demo/).
@@ -26,5 +26,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The docs site: open site/index.html. A broken link fails. Needs no network once everything is installed.
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --quiet --strict
+
 clean:
-	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo site build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOMS = (
+    "keyslice",
     "reference_module",
     "propagation_module",
     "cps",
@@ -27,9 +28,12 @@ setup(
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
     package_data={
         "configs": ["**/*.yaml"],
-        "propagation_module": ["weights/*"],
-        "reference_module": ["weights/*"],
-        "tools": ["annotate/page/**"],
+        "keyslice": ["py.typed", "napari_plugin/napari.yaml"],
+        "propagation_module": ["weights/*", "py.typed"],
+        "reference_module": ["weights/*", "py.typed"],
+        "tools": ["annotate/page/**", "batch/page/*", "py.typed"],
+        # Whose types the interface gives out.
+        **{room: ["py.typed"] for room in ("volumes", "networks", "baseline3d")},
     },
     install_requires=[
         "torch>=2.6",
@@ -47,15 +51,35 @@ setup(
         "safetensors",
         "scikit-image",
         "scipy",
+        "connected-components-3d",
         "matplotlib",
         "psutil",
         "tensorboard",
         "fastapi",
         "uvicorn",
+        "python-multipart",
     ],
     extras_require={
+        "dicom": ["highdicom>=0.26", "pydicom>=3.0"],
+        "cluster": ["distributed>=2025.9", "cryptography", "dask-jobqueue>=0.9"],
+        "kubernetes": ["dask-kubernetes>=2025.4"],
         "benchmark": ["itk-morphologicalcontourinterpolation"],
-        "test": ["pytest>=7.4", "hypothesis", "ruff", "mypy", "types-PyYAML", "types-psutil", "httpx", "playwright"],
+        "napari": ["napari[pyqt6]>=0.5"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
+        "test": [
+            "pytest>=7.4",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-psutil",
+            "httpx",
+            "playwright",
+        ],
     },
-    entry_points={"console_scripts": ["keyslice = tools.cli:main"]},
+    entry_points={
+        "console_scripts": ["keyslice = tools.cli:main"],
+        "napari.manifest": ["keyslice = keyslice.napari_plugin:napari.yaml"],
+    },
+    classifiers=["Framework :: napari"],
 )

@@ -113,27 +113,26 @@ def segment_volume(
         InputError: no such strategy.
     """
     settings = settings or AutomaticSettings()
-    keyed = key_slices(referencer, volume, settings.strategy, settings.selection, progress)
-    dialogue = _Dialogue(volume, referencer, propagator, settings, keyed)
-    dialogue.propagate(progress)
-    for _ in range(settings.rounds):
-        if not dialogue.ask():
-            break
-        dialogue.propagate(progress)
-    return dialogue.result(progress)
+    dialogue = Dialogue(volume, referencer, propagator, settings, progress)
+    dialogue.look_again(progress)
+    return dialogue.result(settings.blend, progress)
 
 
-def segment_alone(
-    volume: Volume, model: Referencer | VolumeSegmenter, progress: Progress | None = None
-) -> Automatic:
+def segment_alone(volume: Volume, model: Referencer | VolumeSegmenter, progress: Progress | None = None) -> Automatic:
     """Label every slice with the pair or a 3D network, without propagation: no key slices, no confidence."""
     labels = model.segment_all(volume, progress)
     warnings = () if labels.any() else (_nothing_on(volume.shape[0]),)
     return Automatic(labels, {}, KeySlices(volume.shape, where=volume.name), {"key_slices": []}, warnings)
 
 
-class _Dialogue:
-    """Between the pair, which is asked about slices, and a session, which carries what it answers."""
+class Dialogue:
+    """Between the pair, which is asked about slices, and a session, which carries what it answers.
+
+    Made, it has carried the key slices that the strategy chose.
+
+    Args:
+        progress: as in `segment_volume`.
+    """
 
     def __init__(
         self,
@@ -141,17 +140,26 @@ class _Dialogue:
         referencer: Referencer,
         propagator: Propagator,
         settings: AutomaticSettings,
-        keyed: Keyed,
+        progress: Progress | None = None,
     ) -> None:
-        self.referencer, self.settings, self.keyed = referencer, settings, keyed
+        self.referencer, self.settings = referencer, settings
+        self.keyed = key_slices(referencer, volume, settings.strategy, settings.selection, progress)
         self.table: LabelTable = referencer.table
         self.session: Session = propagator.open(volume)
         self.sampled = sample_slices(volume.shape[0], settings.selection.every, settings.selection.at_most)
         self.left = settings.requery
         self.asked: dict[int, set[int]] = {}  # labels by slice
         self.log: list[dict[str, Any]] = []
+        self._propagate(progress)
 
-    def propagate(self, progress: Progress | None) -> None:
+    def look_again(self, progress: Progress | None = None) -> None:
+        """Have the pair look where it missed something or propagation is in doubt, as often as the settings allow."""
+        for _ in range(self.settings.rounds):
+            if not self._ask():
+                break
+            self._propagate(progress)
+
+    def _propagate(self, progress: Progress | None) -> None:
         """Carry what the pair has said so far."""
         self._tell()
         if not self.session.key_slices.labels:
@@ -160,7 +168,7 @@ class _Dialogue:
             if progress is not None:
                 progress(update.done, update.total)
 
-    def ask(self) -> bool:
+    def _ask(self) -> bool:
         """Have the pair look where it should help most; whether there was anything to ask."""
         wanted = self._questions(most=-(-self.left // (LOOKS * 2)))  # half of what is left: answers raise questions
         if not wanted:
@@ -172,18 +180,22 @@ class _Dialogue:
             self.log.append(self._entry(question))
         return True
 
-    def result(self, progress: Progress | None) -> Automatic:
-        """All that came of it."""
+    def result(self, blend: float, progress: Progress | None = None) -> Automatic:
+        """All that came of it so far; what is asked or carried later may change its arrays.
+
+        Args:
+            blend: share of propagation, see `AutomaticSettings`.
+        """
         started = time.perf_counter()
         session, seen = self.session, self.keyed.segmented
-        share = self.settings.blend if session.key_slices.labels else 0.0
-        labels, confidence, blend = session.labels, self._confidence(), None
+        share = blend if session.key_slices.labels else 0.0
+        labels, confidence, blended_by = session.labels, self._confidence(), None
         if share:
             labels, agreement = blended(session, self.referencer, share, progress)
             for label, one in confidence.items():
                 between = np.setdiff1d(np.arange(len(one)), session.key_slices.slices_with(label))
                 one[between] *= agreement[label][between]
-            blend = {"share": share, "seconds": round(time.perf_counter() - started, 3)}
+            blended_by = {"share": share, "seconds": round(time.perf_counter() - started, 3)}
         missed = [self.table.name_of(label) for label in self._missed()]
         doubtful = self._doubtful(labels, confidence)
         report = {
@@ -195,7 +207,7 @@ class _Dialogue:
                 for one in self.keyed.choices
             ],
             "requery": self.log,
-            "blend": blend,
+            "blend": blended_by,
             "missed": missed,
             "doubtful": doubtful,
         }

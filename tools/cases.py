@@ -6,25 +6,48 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.files import LABEL_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
+from tools.files import ALL_LABEL_SUFFIXES, LABEL_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
 from volumes.errors import InputError
 
 CHANNEL = "_0000"
 """What nnU-Net adds to the name of a CT: `CASE_0000.nii.gz` has its labels in `CASE.nii.gz`."""
 
 
-WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd"}
+WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".dcm": ".seg.dcm"}
 """Formats of two files are written as their siblings of one file, which appears whole or not at all."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One CT, its key slices (None where the machine finds them), and where the label map goes."""
+    """One CT, its key slices, and where what is made of them goes.
+
+    Attributes:
+        name: without an image ending.
+        ct: a file or a DICOM folder.
+        keys: None where the machine finds the key slices.
+        output: the label map.
+        extents: start and stop marks, if there are any.
+        montage, thumbnail: pictures to write; None for none.
+        overwrite: replace what is in these places.
+    """
 
     name: str
     ct: Path
     keys: Path | None
     output: Path
+    extents: Path | None = None
+    montage: Path | None = None
+    thumbnail: Path | None = None
+    overwrite: bool = False
+
+    def inputs(self) -> list[Path]:
+        """The files that the result is made from."""
+        return [path for path in (self.ct, self.keys, self.extents) if path is not None]
+
+    def annotate_arguments(self) -> list[str]:
+        """What opens the result in the annotation tool: arguments of `keyslice annotate`."""
+        keys = [] if self.keys is None else ["--keys", str(self.keys.resolve())]
+        return [str(self.ct.resolve()), *keys, "--proposals", str(self.output.resolve())]
 
 
 def is_folder_run(ct: Path, keys: Path) -> bool:
@@ -56,7 +79,7 @@ def is_folder_of_scans(ct: Path, output: Path) -> bool:
         raise InputError(
             ct, found="nothing there", expected="a CT volume or a folder of them", fix="check the path"
         )
-    return ct.is_dir() and suffix_of(output, LABEL_SUFFIXES) is None
+    return ct.is_dir() and suffix_of(output, ALL_LABEL_SUFFIXES) is None
 
 
 def find_cases(
@@ -70,7 +93,7 @@ def find_cases(
     Raises:
         InputError: a folder without a single CT or label file.
     """
-    keys = _by_case(_entries(keys_folder, LABEL_SUFFIXES, folders=False))
+    keys = _by_case(_entries(keys_folder, ALL_LABEL_SUFFIXES, folders=False))
     scans = _by_case(_entries(ct_folder, VOLUME_SUFFIXES, folders=True), channel=CHANNEL, known=keys)
     for folder, found, what in ((ct_folder, scans, "CT volumes"), (keys_folder, keys, "label files")):
         if not found:
@@ -88,7 +111,7 @@ def find_cases(
         except InputError as error:
             failed[name] = error
             continue
-        suffix = suffix_of(key, LABEL_SUFFIXES) or ".nii.gz"
+        suffix = suffix_of(key, ALL_LABEL_SUFFIXES) or ".nii.gz"
         cases.append(Case(name, ct, key, output_folder / f"{name}{WRITTEN_AS.get(suffix, suffix)}"))
     return cases, failed
 

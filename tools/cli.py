@@ -8,8 +8,22 @@ from typing import Annotated
 
 import typer
 
-from tools.cli_options import Device, Json, OneLineErrors, Quiet, path_option
-from tools.cli_train import train_app
+from tools.batch.options import read_options
+from tools.cli_options import (
+    Cluster,
+    Device,
+    EmptyFrames,
+    Format,
+    Jobs,
+    Json,
+    MemoryLimit,
+    OneLineErrors,
+    Quiet,
+    Retry,
+    TimeLimit,
+    path_option,
+)
+from tools.cli_train import DATASET, train_app
 from tools.errors import INTERRUPTED
 from volumes.errors import InputError
 
@@ -25,8 +39,9 @@ app.add_typer(train_app, name="train")
 
 
 CT = "CT volume (NIfTI, NRRD, MHA/MHD, DICOM folder or zip), or a folder of them."
-KEYS = "Label map with the key slices on the CT's grid, or a folder of them, matched by case name."
-OUTPUT = "Label map to write (.nii.gz, .nrrd, .seg.nrrd, .mha), or a folder for them."
+CTS = "CT volume (NIfTI, NRRD, MHA/MHD, DICOM folder or zip), a folder of them, or a list (.csv, .json)."
+KEYS = "Label map, DICOM-SEG or RTSTRUCT with the key slices of the CT, or a folder of them, matched by case name."
+OUTPUT = "Label map to write (.nii.gz, .nrrd, .seg.nrrd, .mha, .seg.dcm, .rtstruct.dcm), or a folder for them."
 KEY_SLICES = "Slices of --keys that count, such as 40,77 (0: most inferior). Default: all with a label."
 COMPLETE = "Labels missing on a key slice are absent there (default: unknown)."
 EXTENTS = 'JSON with start and stop marks, {"liver": [12, 88], "5": [3, 60]}, both ends inside.'
@@ -38,18 +53,25 @@ BLEND = "Share of propagation beside the pair's own word on every slice; 0: prop
 REQUERY = "Slices to look at again, at most, where a structure is missed or in doubt."
 PRECISION = "float32, bfloat16 or auto: bfloat16 where the processor computes in it."
 REPORT = "Write a JSON report. A run over folders always writes report.json beside its label maps."
+WHY = "JSON report: which key slices, and why. Default: OUT.report.json beside OUT.nii.gz, report.json in a folder."
 MONTAGE = "Write a PNG picture of the result (for folders: a folder)."
 SESSION = "Folder for the annotations. Default: CASE.keyslice beside each CT."
 FIRST_KEYS = "Label map (or a folder of them) whose slices a new case begins with."
+LABELS = "Label map (NIfTI, NRRD, MHA/MHD), DICOM-SEG or RTSTRUCT."
+LABELS_OUT = "What to write: .seg.dcm, .rtstruct.dcm, .nii.gz, .nrrd, .seg.nrrd or .mha."
+MADE = "Who drew the labels, as DICOM notes: manual, semiautomatic (after key slices) or automatic."
+TRUTHS = "True label map, a folder of them, or a list (.csv, .json) with columns reference and prediction."
+RUN_FOLDER = "Folder for the run's report and manifest: a run over many cases that stopped goes on from it."
+FIRST_PROPOSALS = "Label map (or a folder of them), such as a result to review, that a new case is first proposed."
 MEMBERS = "Weights of a member; give it two or more times."
 THRESHOLD = "Mean Dice of the members and what they agree on, which a case must exceed (default 0.9)."
 
 
 @app.command()
 def propagate(
-    ct: Annotated[Path, path_option("--input", "-i", text=CT)],
-    keys: Annotated[Path, path_option("--keys", "-k", text=KEYS)],
+    ct: Annotated[Path, path_option("--input", "-i", text=CTS)],
     output: Annotated[Path, path_option("--output", "-o", text=OUTPUT)],
+    keys: Annotated[Path | None, path_option("--keys", "-k", text=KEYS)] = None,
     key_slices: Annotated[str | None, typer.Option(help=KEY_SLICES, metavar="Z,Z,...")] = None,
     complete: Annotated[bool, typer.Option("--complete", help=COMPLETE)] = False,
     extents: Annotated[Path | None, path_option("--extents", text=EXTENTS)] = None,
@@ -62,6 +84,13 @@ def propagate(
     report: Annotated[Path | None, path_option("--report", text=REPORT)] = None,
     montage: Annotated[Path | None, path_option("--montage", text=MONTAGE)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    format_: Format = None,
+    empty_frames: EmptyFrames = False,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    retry: Retry = False,
     quiet: Quiet = False,
 ) -> None:
     """Carry the labels of a few key slices to every slice of a CT volume."""
@@ -84,13 +113,16 @@ def propagate(
         montage=montage,
         overwrite=overwrite,
         quiet=quiet,
+        format=format_,
+        empty_frames=empty_frames,
+        batch=read_options(jobs=jobs, cluster=cluster, memory_limit=memory_limit, time_limit=time_limit, retry=retry),
     )
     raise typer.Exit(propagate_command(job))
 
 
 @app.command()
 def segment(
-    ct: Annotated[Path, path_option("--input", "-i", text=CT)],
+    ct: Annotated[Path, path_option("--input", "-i", text=CTS)],
     output: Annotated[Path, path_option("--output", "-o", text=OUTPUT)],
     model: Annotated[str, typer.Option(help=REFERENCE, metavar="NAME")],
     weights: Annotated[
@@ -109,9 +141,16 @@ def segment(
     ] = False,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help=PRECISION, metavar="PRECISION")] = "auto",
-    report: Annotated[Path | None, path_option("--report", text=REPORT)] = None,
+    report: Annotated[Path | None, path_option("--report", text=WHY)] = None,
     montage: Annotated[Path | None, path_option("--montage", text=MONTAGE)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    format_: Format = None,
+    empty_frames: EmptyFrames = False,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    retry: Retry = False,
     quiet: Quiet = False,
 ) -> None:
     """Label every slice of a CT volume without a person: a pair of networks finds the key slices."""
@@ -135,6 +174,9 @@ def segment(
         montage=montage,
         overwrite=overwrite,
         quiet=quiet,
+        format=format_,
+        empty_frames=empty_frames,
+        batch=read_options(jobs=jobs, cluster=cluster, memory_limit=memory_limit, time_limit=time_limit, retry=retry),
     )
     raise typer.Exit(segment_command(job))
 
@@ -143,11 +185,15 @@ def segment(
 def pseudo_label(
     output: Annotated[Path, path_option("--output", "-o", text="Folder for the data set, in nnU-Net raw layout.")],
     rounds: Annotated[Path | None, path_option("--rounds", text="Folder of `keyslice train rounds`.")] = None,
-    cts: Annotated[Path | None, path_option("--input", "-i", text="Folder of CT without labels.")] = None,
+    cts: Annotated[Path | None, path_option("--input", "-i", text="Folder of CT without labels, or a list.")] = None,
     weights: Annotated[list[Path] | None, path_option("--weights", text=MEMBERS)] = None,
     threshold: Annotated[float | None, typer.Option(help=THRESHOLD)] = None,
     lowest: Annotated[float | None, typer.Option(help="Least Dice of a structure to label (default 0).")] = None,
     device: Device = "auto",
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
     quiet: Quiet = False,
 ) -> None:
     """Label CT by several networks, keep the cases that they agree on, as a data set to train on."""
@@ -162,6 +208,7 @@ def pseudo_label(
         lowest=lowest,
         device=device,
         quiet=quiet,
+        batch=read_options(jobs=jobs, cluster=cluster, memory_limit=memory_limit, time_limit=time_limit),
     )
     raise typer.Exit(pseudo_label_command(job))
 
@@ -172,6 +219,7 @@ def annotate(
     session: Annotated[Path | None, path_option("--session", text=SESSION)] = None,
     labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
     keys: Annotated[Path | None, path_option("--keys", "-k", text=FIRST_KEYS)] = None,
+    proposals: Annotated[Path | None, path_option("--proposals", text=FIRST_PROPOSALS)] = None,
     model: Annotated[str, typer.Option(help="Propagation model.", metavar="NAME")] = "small",
     host: Annotated[str, typer.Option(help="Where to listen; another than 127.0.0.1 needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
@@ -188,6 +236,7 @@ def annotate(
         session=session,
         labels=labels,
         keys=keys,
+        proposals=proposals,
         model=model,
         host=host,
         port=port,
@@ -200,20 +249,75 @@ def annotate(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help=LABELS, metavar="LABELS", readable=False)],
+    ct: Annotated[Path, path_option("--ct", text="CT that the labels belong to; for DICOM out its series.")],
+    output: Annotated[Path, path_option("--output", "-o", text=LABELS_OUT)],
+    labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
+    made: Annotated[str, typer.Option(help=MADE, metavar="HOW")] = "semiautomatic",
+    empty_frames: EmptyFrames = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write labels in another format, on the grid of their CT: DICOM-SEG, RTSTRUCT, NIfTI, NRRD or MHA."""
+    from tools.convert import Job, convert_command
+
+    job = Job(
+        source=source,
+        ct=ct,
+        output=output,
+        labels=labels,
+        made=made,
+        empty_frames=empty_frames,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    convert_command(job)
+
+
+@app.command()
 def evaluate(
-    reference: Annotated[Path, path_option("--reference", "-r", text="True label map, or a folder of them.")],
-    prediction: Annotated[Path, path_option("--prediction", "-p", text="Predicted label map, or a folder.")],
+    reference: Annotated[Path, path_option("--reference", "-r", text=TRUTHS)],
+    prediction: Annotated[
+        Path | None, path_option("--prediction", "-p", text="Predicted label map, or a folder.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(help=TABLE, metavar="TABLE")] = None,
     json_path: Annotated[Path | None, path_option("--json", text="Write the scores as JSON.")] = None,
     csv_path: Annotated[Path | None, path_option("--csv", text="Write the scores as CSV.")] = None,
+    output: Annotated[Path | None, path_option("--output", "-o", text=RUN_FOLDER)] = None,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    retry: Retry = False,
     quiet: Quiet = False,
 ) -> None:
     """Score label maps against the truth: DSC and NSD per structure and case."""
     from tools.evaluate import evaluate_command
 
-    raise typer.Exit(
-        evaluate_command(reference, prediction, labels, json_path=json_path, csv_path=csv_path, quiet=quiet)
+    status = evaluate_command(
+        reference,
+        prediction,
+        labels,
+        json_path=json_path,
+        csv_path=csv_path,
+        quiet=quiet,
+        output=output,
+        batch=read_options(jobs=jobs, cluster=cluster, memory_limit=memory_limit, time_limit=time_limit, retry=retry),
     )
+    raise typer.Exit(status)
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help=DATASET, metavar="DATA", readable=False)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look into every file of a data set: what it holds, and whether training takes it (exit status 0) or not (2)."""
+    from tools.check import check_command
+
+    raise typer.Exit(check_command(data, as_json=as_json, quiet=quiet))
 
 
 @app.command()

@@ -37,3 +37,20 @@ def path_option(*names: str, text: str, metavar: str = "PATH") -> Any:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Format = Annotated[
+    str | None, typer.Option("--format", help="Ending of label maps in a folder: .nii.gz, .seg.dcm ...", metavar="END")
+]
+EmptyFrames = Annotated[
+    bool, typer.Option("--empty-frames", help="DICOM-SEG with a frame for every segment on every slice.")
+]
+
+Jobs = Annotated[int, typer.Option(help="Cases at once on this machine.", metavar="N")]
+Cluster = Annotated[
+    str | None, typer.Option(help="Dask: local, tcp://HOST:PORT of a scheduler, or a YAML file.", metavar="CLUSTER")
+]
+MemoryLimit = Annotated[
+    str | None, typer.Option(help="Of the process that works on a case, as 8GB; beyond it is ended.", metavar="SIZE")
+]
+TimeLimit = Annotated[str | None, typer.Option(help="For a case, as 90s or 15min.", metavar="TIME")]
+Retry = Annotated[bool, typer.Option("--retry", help="Run cases again that failed in the run that goes on.")]

@@ -147,7 +147,10 @@ def train_baseline3d(
     settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a 3D U-Net, on labelled CT alone, to compare with. A run that was killed goes on."""
+    """Train a 3D U-Net to compare with, by a published recipe of self-training where the configuration has one.
+
+    A run that was killed goes on.
+    """
     from tools.train import Job, train_baseline3d_command
 
     job = Job(

@@ -72,7 +72,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def show(error: InputError) -> None:
+def show(error: InputError | str) -> None:
     """Print the one line on stderr, whatever the width of the terminal."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text.assemble(("error: ", "bold red"), " ".join(str(error).split())))

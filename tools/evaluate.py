@@ -13,20 +13,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.batch.options import BatchOptions
 from tools.errors import SOME_CASES_FAILED, as_input_error
 from tools.files import LABEL_SUFFIXES, check_output_file, stem_of, suffix_of, whole_file, write_json
 from volumes.errors import InputError
 
 if TYPE_CHECKING:
+    from volumes.label_map import LabelMap
     from volumes.labels import LabelTable
     from volumes.metrics import Score
 
 Result = dict[str, Any]
 
 
-def evaluate(
-    reference: str | Path, prediction: str | Path, labels: str | Path | LabelTable | None = None
-) -> Result:
+def evaluate(reference: str | Path, prediction: str | Path, labels: str | Path | LabelTable | None = None) -> Result:
     """Score one case (two files) or many (two folders).
 
     Args:
@@ -44,68 +44,130 @@ def evaluate(
         InputError: nothing to compare, or an unreadable table. A case that fails does not raise: it is
             in "failed" and the others go on.
     """
-    from volumes.formats import read_label_map
     from volumes.labels import LabelTable
-    from volumes.metrics import DEFAULT_TOLERANCE_MM, case_scores, tolerance_of
 
     table = LabelTable.read(labels) if isinstance(labels, (str, Path)) else labels
     pairs, notes = _pairs(Path(reference), Path(prediction))
-    cases: dict[str, dict[str, Score]] = {}
-    failed: dict[str, str] = {}
-    tolerances: dict[str, float] = {}
-    by_default: set[str] = set()
+    tally = Tally(notes)
     for case, truth_path, prediction_path in pairs:
         try:
             if prediction_path is None:
-                raise InputError(
-                    Path(prediction) / truth_path.name,
-                    found="no prediction for this case",
-                    expected=f"a file named {case}.nii.gz (or another image ending)",
-                    fix="predict it, or take its truth out of the folder",
-                )
-            truth = read_label_map(truth_path, table=table)
-            predicted = read_label_map(prediction_path, like=truth, table=table)
-            cases[case] = case_scores(truth, predicted, table)
+                raise _no_prediction(Path(prediction) / truth_path.name, case)
+            tally.take(case, score_files(case, truth_path, prediction_path, table)[2])
         except (InputError, OSError, MemoryError) as error:
             known = as_input_error(error, where=case)
-            failed[case] = str(known if known is not None else error)
-            continue
-        occurring = {*truth.present(), *predicted.present()}
-        named = table if table is not None else truth.table.covering(occurring)
-        if unnamed := sorted(occurring - set(named)):
-            notes.append(f"{case}: labels that the table lacks, not scored: {unnamed}")
-        for name, score in cases[case].items():
-            label = named.by_name(name)
-            tolerances[name] = tolerance_of(label)
-            if label.tolerance_mm is None:
-                by_default.add(name)
-            if score.note:
-                notes.append(f"{case}, {name}: {score.note}")
-    if by_default:
-        notes.append(
-            f"NSD tolerance {DEFAULT_TOLERANCE_MM:g} mm by default, the label table states none: "
-            f"{', '.join(sorted(by_default))}"
-        )
+            tally.failed[case] = str(known if known is not None else error)
+    return tally.result()
+
+
+def evaluate_maps(
+    truth: LabelMap, prediction: LabelMap, labels: LabelTable | None = None, case: str = "case"
+) -> Result:
+    """Score one case that is in memory; otherwise as `evaluate`.
+
+    Raises:
+        InputError: the two grids differ.
+    """
+    tally = Tally([])
+    tally.take(case, _scored(case, truth, prediction, labels))
+    return tally.result()
+
+
+def score_files(
+    case: str, truth: Path, prediction: Path, table: LabelTable | None
+) -> tuple[LabelMap, LabelMap, dict[str, Any]]:
+    """Both label maps of a case, and its scores as `Tally.take` takes them.
+
+    Raises:
+        InputError: a file that cannot be read, or two grids that differ.
+    """
+    from volumes.formats import read_label_map
+
+    true = read_label_map(truth, table=table)
+    predicted = read_label_map(prediction, like=true, table=table)
+    return true, predicted, _scored(case, true, predicted, table)
+
+
+def _scored(case: str, truth: LabelMap, predicted: LabelMap, table: LabelTable | None) -> dict[str, Any]:
+    """The scores of a case and what there is to say about them, as JSON takes it."""
+    from volumes.metrics import case_scores, tolerance_of
+
+    scores = case_scores(truth, predicted, table)
+    occurring = {*truth.present(), *predicted.present()}
+    named = table if table is not None else truth.table.covering(occurring)
+    notes = []
+    if unnamed := sorted(occurring - set(named)):
+        notes.append(f"{case}: labels that the table lacks, not scored: {unnamed}")
+    notes += [f"{case}, {name}: {score.note}" for name, score in scores.items() if score.note]
     return {
-        "cases": {case: {name: _plain(score) for name, score in of.items()} for case, of in cases.items()},
-        "mean": _means(cases.values()),
-        "failed": failed,
-        "tolerances_mm": tolerances,
+        "scores": {name: _plain(score) for name, score in scores.items()},
+        "tolerances_mm": {name: tolerance_of(named.by_name(name)) for name in scores},
+        "by_default": [name for name in scores if named.by_name(name).tolerance_mm is None],
         "notes": notes,
     }
 
 
+class Tally:
+    """Scores of cases as they come, and what there is to say about them.
+
+    Args:
+        notes: what there is to say before the first.
+
+    Attributes:
+        failed: by case, why there are no scores.
+    """
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+        self._cases: dict[str, dict[str, dict[str, float]]] = {}
+        self.failed: dict[str, str] = {}
+        self._tolerances: dict[str, float] = {}
+        self._by_default: set[str] = set()
+
+    def take(self, case: str, entry: Mapping[str, Any]) -> None:
+        """Take in what `score_files` says of a case."""
+        self._cases[case] = entry["scores"]
+        self._tolerances |= entry["tolerances_mm"]
+        self._by_default |= set(entry["by_default"])
+        self._notes += entry["notes"]
+
+    def result(self) -> Result:
+        """What `evaluate` returns."""
+        from volumes.metrics import DEFAULT_TOLERANCE_MM
+
+        notes = list(self._notes)
+        if self._by_default:
+            notes.append(
+                f"NSD tolerance {DEFAULT_TOLERANCE_MM:g} mm by default, the label table states none: "
+                f"{', '.join(sorted(self._by_default))}"
+            )
+        return {
+            "cases": self._cases,
+            "mean": _means(self._cases.values()),
+            "failed": self.failed,
+            "tolerances_mm": self._tolerances,
+            "notes": notes,
+        }
+
+
 def evaluate_command(
     reference: Path,
-    prediction: Path,
+    prediction: Path | None,
     labels: str | None = None,
     json_path: Path | None = None,
     csv_path: Path | None = None,
     quiet: bool = False,
+    output: Path | None = None,
+    batch: BatchOptions | None = None,
 ) -> int:
     """What `keyslice evaluate` does: score, print a table, write JSON and CSV if asked.
 
     Reports that exist are replaced: they can be computed again.
+
+    Args:
+        reference, prediction: two files, two folders, or a list of cases (`tools.case_lists`) and None.
+        output: folder of the run's manifest, from which it goes on, and of its report; None for neither.
+        batch: how a run over many cases is spread; None: one after the other.
 
     Returns:
         Exit status: 0, or 1 if a case failed (it is named on stderr, the others are scored).
@@ -116,16 +178,84 @@ def evaluate_command(
     for path, suffix in ((json_path, ".json"), (csv_path, ".csv")):
         if path is not None:
             check_output_file(path, suffixes=(suffix,), overwrite=True)
-    result = evaluate(reference, prediction, labels)
+    result = _result(reference, prediction, labels, output, batch or BatchOptions(), quiet)
     if json_path is not None:
         write_json(json_path, result)
     if csv_path is not None:
         write_csv(csv_path, result)
     if not quiet:
         print_result(result)
+    return SOME_CASES_FAILED if result["failed"] else 0
+
+
+def _result(
+    reference: Path, prediction: Path | None, labels: str | None, output: Path | None, batch: BatchOptions, quiet: bool
+) -> Result:
+    """The scores, by this process or by workers; failed cases are told."""
+    from tools.case_lists import is_list
+
+    if is_list(reference):
+        if prediction is not None:
+            raise InputError(
+                "--prediction", found="a list of cases too", expected="its column 'prediction'", fix="leave it out"
+            )
+        return _by_workers(*_listed_pairs(reference), labels, output, batch, quiet)
+    if prediction is None:
+        raise InputError("--prediction", found="nothing", expected="what was predicted", fix="give --prediction")
+    if reference.is_dir() and not (output is None and batch.in_this_process):
+        pairs, notes = _pairs(reference, prediction)
+        missing = {case: _no_prediction(prediction / truth.name, case) for case, truth, found in pairs if found is None}
+        return _by_workers(
+            [(case, truth, found) for case, truth, found in pairs if found],
+            missing,
+            labels,
+            output,
+            batch,
+            quiet,
+            notes,
+        )
+    if output is not None or not batch.in_this_process:
+        raise InputError(
+            reference,
+            found="one case, with an option for runs over many",
+            expected="folders or a list of cases with --output, --jobs, --cluster and limits",
+            fix="leave the option out",
+        )
+    result = evaluate(reference, prediction, labels)
     for message in result["failed"].values():
         print(f"error: {message}", file=sys.stderr)
-    return SOME_CASES_FAILED if result["failed"] else 0
+    return result
+
+
+def _by_workers(
+    pairs: list[tuple[str, Path, Path]],
+    unusable: Mapping[str, InputError],
+    labels: str | None,
+    output: Path | None,
+    batch: BatchOptions,
+    quiet: bool,
+    notes: list[str] | None = None,
+) -> Result:
+    from tools.evaluate_cases import Job, Pair, evaluate_many
+
+    job = Job(output=output, labels=labels, quiet=quiet, batch=batch)
+    return evaluate_many(job, [Pair(*pair) for pair in pairs], unusable, notes or [])
+
+
+def _listed_pairs(path: Path) -> tuple[list[tuple[str, Path, Path]], dict[str, InputError]]:
+    from tools.case_lists import read_rows
+
+    rows, unusable = read_rows(path, ("reference", "prediction"))
+    return [(row.name, row.paths["reference"], row.paths["prediction"]) for row in rows], unusable
+
+
+def _no_prediction(where: Path, case: str) -> InputError:
+    return InputError(
+        where,
+        found="no prediction for this case",
+        expected=f"a file named {case}.nii.gz (or another image ending)",
+        fix="predict it, or take its truth out of the folder",
+    )
 
 
 def write_csv(path: Path, result: Result) -> None:
@@ -215,11 +345,11 @@ def _label_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _means(cases: Iterable[Mapping[str, Score]]) -> dict[str, dict[str, float]]:
-    by_structure: dict[str, list[dict[str, float]]] = {}
+def _means(cases: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    by_structure: dict[str, list[Mapping[str, float]]] = {}
     for scores in cases:
         for name, score in scores.items():
-            by_structure.setdefault(name, []).append(_plain(score))
+            by_structure.setdefault(name, []).append(score)
     means = {name: _average(scores) for name, scores in by_structure.items()}
     return {**means, "all": _average(means.values())} if means else {}
 
@@ -230,4 +360,4 @@ def _average(scores: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _plain(score: Score) -> dict[str, float]:
-    return {"dsc": score.dsc, "nsd": score.nsd}
+    return {"dsc": float(score.dsc), "nsd": float(score.nsd)}

@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from volumes.dicom.names import LABEL_FILE_SUFFIXES
 from volumes.errors import InputError
 
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Formats of label maps; the longest ending that fits counts."""
+"""Formats of label maps that are images; the longest ending that fits counts."""
+
+ALL_LABEL_SUFFIXES = (*LABEL_SUFFIXES, *LABEL_FILE_SUFFIXES)
+"""Formats of label maps, DICOM-SEG and RTSTRUCT among them."""
 
 VOLUME_SUFFIXES = (*LABEL_SUFFIXES, ".zip")
 """Formats of CT volumes that are one file (a DICOM series may also be a folder)."""
@@ -31,7 +35,7 @@ def suffix_of(path: Path, suffixes: Sequence[str]) -> str | None:
 
 def stem_of(path: Path) -> str:
     """File name without its image ending: `a/CASE.nii.gz` -> `CASE`, and a folder's name as it is."""
-    suffix = suffix_of(path, VOLUME_SUFFIXES)
+    suffix = suffix_of(path, (*VOLUME_SUFFIXES, *LABEL_FILE_SUFFIXES))
     return path.name[: -len(suffix)] if suffix else path.name
 
 

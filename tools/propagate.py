@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.case_runs import Outputs, Work, doubts_about, run_file, run_folder, write_results
+from tools.case_lists import is_list, listed_cases
+from tools.case_runs import Outputs, Work, check_format, doubts_about, run_cases, run_file, write_results
 from tools.cases import Case, find_cases, is_folder_run
 from tools.console import progress_bar
 from tools.files import stem_of
@@ -37,8 +38,8 @@ class Job(Outputs):
     """What the person asked for.
 
     Attributes:
-        ct: a CT volume (file, DICOM folder or zip), or a folder of CTs.
-        keys: a label map with key slices on the CT's grid, or a folder of them.
+        ct: a CT volume (file, DICOM folder or zip), a folder of CTs, or a list of cases (`tools.case_lists`).
+        keys: a label map with key slices on the CT's grid, or a folder of them; None where a list names them.
         key_slices: the slices that count; None takes every slice with a label.
         complete: labels missing on a key slice are absent there.
         extents: JSON with start and stop marks, or a folder of `CASE.json`.
@@ -51,7 +52,7 @@ class Job(Outputs):
     """
 
     ct: Path
-    keys: Path
+    keys: Path | None = None
     key_slices: tuple[int, ...] | None = None
     complete: bool = False
     extents: Path | None = None
@@ -69,9 +70,36 @@ def propagate_command(job: Job) -> int:
     Raises:
         InputError: bad input; nothing has been written.
     """
-    if is_folder_run(job.ct, job.keys):
-        return run_folder(job, lambda: _Propagate(job), lambda: find_cases(job.ct, job.keys, job.output))
-    return run_file(Case(stem_of(job.ct), job.ct, job.keys, job.output), job, lambda: _Propagate(job))
+    if is_list(job.ct):
+        return run_cases(job, "propagate", make_work, lambda: _listed(job))
+    if job.keys is None:
+        raise InputError("--keys", found="nothing", expected="label maps with key slices", fix="give --keys")
+    ct, keys = job.ct, job.keys
+    if is_folder_run(ct, keys):
+        return run_cases(job, "propagate", make_work, lambda: _found(job, *find_cases(ct, keys, job.output)))
+    case = Case(stem_of(ct), ct, keys, job.output)
+    return run_file(_with_marks(job, case), job, lambda: make_work(job))
+
+
+def make_work(job: Job) -> Work:
+    """What works on the cases of a job.
+
+    Raises:
+        InputError: it cannot be done here.
+    """
+    return _Propagate(job)
+
+
+def _listed(job: Job) -> tuple[list[Case], dict[str, InputError]]:
+    if job.keys is not None:
+        raise InputError(
+            "--keys", found="a list of cases too", expected="key slices in its column 'keys'", fix="leave --keys out"
+        )
+    return _found(job, *listed_cases(job.ct, job.output, keys=True))
+
+
+def _found(job: Job, cases: list[Case], unusable: dict[str, InputError]) -> tuple[list[Case], dict[str, InputError]]:
+    return [_with_marks(job, case) for case in cases], unusable
 
 
 class _Propagate(Work):
@@ -101,6 +129,9 @@ class _Propagate(Work):
         job = self.job
         with self.stopwatch.stage("load_network"):
             return Propagator.load(job.model, job.weights, device=self.device, precision=job.precision)
+
+    def get_ready(self) -> None:
+        _ = self.network if self.job.compat else self.propagator
 
     @cached_property
     def network(self) -> nn.Module:
@@ -145,7 +176,8 @@ class _Propagate(Work):
             "propagation": self.propagation,
         }
 
-    def run(self, case: Case, montage: Path | None) -> dict[str, Any]:
+    def run(self, case: Case) -> dict[str, Any]:
+        from volumes.dicom.equipment import DicomOptions
         from volumes.formats import read_label_map, read_volume
         from volumes.key_slices import KeySlices, read_extents
         from volumes.label_map import LabelMap
@@ -154,21 +186,28 @@ class _Propagate(Work):
         assert case.keys is not None
         with stopwatch.stage("read"):
             volume = read_volume(case.ct)
+            check_format(case, volume)
             given = read_label_map(case.keys, like=volume, table=self.table)
             keys = KeySlices.from_label_map(given, job.key_slices, complete=job.complete)
-            marks = _extents_of(job, case)
-            extents = read_extents(marks, given.table, volume.shape[0]) if marks else None
-            warnings = _check_marks(extents, marks, keys, given.table) + doubts_about(volume)
-        _ = self.network if job.compat else self.propagator  # loaded here: it does not count as propagation
+            extents = read_extents(case.extents, given.table, volume.shape[0]) if case.extents else None
+            warnings = check_marks(extents, case.extents, keys, given.table) + doubts_about(volume)
+            warnings += [f"{case.keys}: {note}" for note in given.notes]
+        self.get_ready()  # loaded here: it does not count as propagation
         with stopwatch.stage("propagate"), progress_bar(case.name, quiet=job.quiet) as progress:
             array, confidence = self.propagate(volume, keys, extents, progress)
         check_untouched(array, keys)
-        labels = LabelMap(array, volume.geometry, given.table, case.name)
+        labels = LabelMap(array, volume.geometry, given.table, case.name, volume.source)
         shift = write_results(
-            case, volume, labels, keys.slices(), montage=montage, overwrite=job.overwrite, stopwatch=stopwatch
+            case,
+            volume,
+            labels,
+            keys.slices(),
+            confidence=confidence,
+            stopwatch=stopwatch,
+            dicom=DicomOptions(job.empty_frames, "SEMIAUTOMATIC"),
         )
         return {
-            **describe_case(case, volume, montage, shift),
+            **describe_case(case, volume, shift),
             "key_slices": keys.slices(),
             "extents": {given.table.name_of(value): list(ends) for value, ends in (extents or {}).items()},
             "labels": describe_labels(labels, confidence, keys),
@@ -180,12 +219,14 @@ class _Propagate(Work):
         return summary(entry)
 
 
-def _extents_of(job: Job, case: Case) -> Path | None:
-    """The marks of one case: one file for all, or the case's own `CASE.json` in a folder."""
-    if job.extents is None or not job.extents.is_dir():
-        return job.extents
+def _with_marks(job: Job, case: Case) -> Case:
+    """The case with its marks: those of its list, one file for all, or its own `CASE.json` in a folder."""
+    if case.extents is not None or job.extents is None:
+        return case
+    if not job.extents.is_dir():
+        return replace(case, extents=job.extents)
     own = job.extents / f"{case.name}.json"
-    return own if own.exists() else None
+    return replace(case, extents=own) if own.exists() else case
 
 
 def _read_table(labels: str | None) -> LabelTable | None:
@@ -194,7 +235,7 @@ def _read_table(labels: str | None) -> LabelTable | None:
     return None if labels is None else LabelTable.read(labels)
 
 
-def _check_marks(extents: Extents | None, where: Path | None, keys: KeySlices, table: LabelTable) -> list[str]:
+def check_marks(extents: Extents | None, where: str | Path | None, keys: KeySlices, table: LabelTable) -> list[str]:
     """Marks must not contradict what is painted. Returns warnings for marks that change nothing."""
     warnings = []
     for value, (first, last) in (extents or {}).items():

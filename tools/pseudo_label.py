@@ -11,13 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.batch.options import BatchOptions
 from tools.console import say
 from tools.errors import SOME_CASES_FAILED, show
 from tools.files import check_writable_folder
 from volumes.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cps.labelling import JointLabelling, Tell
     from cps.round_state import RoundsState
+    from cps.selection import AgreementRule
+    from tools.cases import Case
     from volumes.labels import LabelTable
 
 WORK = "labelling"
@@ -31,11 +37,12 @@ class Job:
     Attributes:
         output: folder for the data set, made if it is not there.
         rounds: folder of `keyslice train rounds`.
-        cts: folder of CT without labels.
+        cts: folder of CT without labels, or a list of cases (`tools.case_lists`).
         weights: of the members, two or more.
         threshold, lowest: see `cps.selection.AgreementRule`; None: its defaults.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         quiet: say nothing.
+        batch: how the labelling of `cts` is spread.
     """
 
     output: Path
@@ -46,6 +53,7 @@ class Job:
     lowest: float | None = None
     device: str = "auto"
     quiet: bool = False
+    batch: BatchOptions = field(default_factory=BatchOptions)
 
 
 def pseudo_label_command(job: Job) -> int:
@@ -79,9 +87,7 @@ def pseudo_label_command(job: Job) -> int:
 
 def _check_options(job: Job) -> None:
     given = [name for name, value in (("--input", job.cts), ("--weights", job.weights)) if value]
-    given += [
-        name for name, value in (("--threshold", job.threshold), ("--lowest", job.lowest)) if value is not None
-    ]
+    given += [name for name, value in (("--threshold", job.threshold), ("--lowest", job.lowest)) if value is not None]
     if job.rounds is not None and given:
         raise InputError(
             given[0],
@@ -105,33 +111,53 @@ def _label(job: Job) -> tuple[RoundsState, dict[str, str]]:
     from cps.rounds import label_once
     from cps.selection import AgreementRule
     from networks.allocator import keep_freed_memory
+    from tools.case_lists import is_list, listed_cases
     from tools.cases import find_scans
     from tools.devices import choose_device
 
     assert job.cts is not None
     keep_freed_memory()
-    if not job.cts.is_dir():
+    if not job.cts.is_dir() and not is_list(job.cts):
         raise InputError(job.cts, found="no such folder", expected="a folder of CT volumes", fix="check --input")
-    device = choose_device(job.device)
+    # Workers have devices of their own.
+    device = choose_device(job.device) if job.batch.in_this_process else job.device
     settings = {"threshold": job.threshold, "lowest": job.lowest}
     rule = AgreementRule(**{name: value for name, value in settings.items() if value is not None})
     table = _common_table(job.weights)
-    scans, unusable = find_scans(job.cts, job.output)
+    scans, unusable = (listed_cases if is_list(job.cts) else find_scans)(job.cts, job.output)
     for error in unusable.values():
         show(error)
     images = {scan.name: scan.ct for scan in scans}
     tell = (lambda line: None) if job.quiet else say
+    labelling: Labelling | JointLabelling = Labelling(member_opener(images, device), rule, tell)
+    if not job.batch.in_this_process:
+        labelling = _spread(job, scans, rule, tell)
     state = label_once(
         job.output / WORK,
         images,
         {value: label.name for value, label in table.items()},
         job.weights,
-        Labelling(member_opener(images, device), rule, tell),
+        labelling,
     )
     failed = {name: str(error) for name, error in unusable.items()} | state.rounds[1].failed
-    for reason in state.rounds[1].failed.values():
+    for reason in state.rounds[1].failed.values() if job.batch.in_this_process else ():  # else told when it failed
         print(f"error: {reason}", file=sys.stderr)
     return state, failed
+
+
+def _spread(job: Job, scans: Sequence[Case], rule: AgreementRule, tell: Tell) -> JointLabelling:
+    """Labelling by workers, whose run lies in a folder of its own."""
+    from tools import pseudo_label_work
+
+    work = pseudo_label_work.Job(
+        output=job.output / WORK / "batch",
+        weights=job.weights,
+        device=job.device,
+        quiet=job.quiet,
+        batch=job.batch,
+    )
+    cases = pseudo_label_work.cases_in(work.output, scans)
+    return pseudo_label_work.batch_labelling(work, cases, rule, tell)
 
 
 def _common_table(weights: list[Path]) -> LabelTable:

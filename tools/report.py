@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tools.cases import Case
     from volumes.key_slices import KeySlices
     from volumes.label_map import LabelMap
@@ -62,7 +60,7 @@ def peak_memory(device: str) -> dict[str, int | None]:
     return {"resident_bytes": resident, "device_bytes": on_device}
 
 
-def describe_case(case: Case, volume: Volume, montage: Path | None, shift: float) -> dict[str, Any]:
+def describe_case(case: Case, volume: Volume, shift: float) -> dict[str, Any]:
     """What the report says of a case's files and grid; `shift` is what `write_label_map` returned."""
     files: dict[str, Any] = {"case": case.name, "input": str(case.ct)}
     if case.keys is not None:
@@ -70,11 +68,38 @@ def describe_case(case: Case, volume: Volume, montage: Path | None, shift: float
     return {
         **files,
         "output": str(case.output),
-        "montage": None if montage is None else str(montage),
+        "montage": None if case.montage is None else str(case.montage),
         "shape": list(volume.shape),
         "spacing_mm": list(volume.spacing),
         "grid_shift_mm": shift,
     }
+
+
+def how_many(number: int, what: str) -> str:
+    """`1 slice`, `2 slices`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def why_lines(key_slices: Sequence[Mapping[str, Any]], at_most: int = 12) -> list[str]:
+    """A line for each key slice: what it was chosen for, and the structures for which it speaks besides.
+
+    Args:
+        key_slices: `{"slice", "structures", "reason"}` each, as `tools.automatic` reports them.
+        at_most: lines; the last one says how many slices there are more.
+    """
+    lines = []
+    for one in key_slices:
+        parts = one["reason"].split("; ")
+        told = [name for name in one["structures"] if parts[0].startswith((f"{name} (", f"{name}:"))]
+        others = [name for name in one["structures"] if name not in told]
+        besides = f"; also for {', '.join(others)}" if told and others else ""
+        lines.append(f"key slice {one['slice']}: {parts[0]}{besides}")
+    if len(lines) > at_most:
+        left = len(lines) - at_most + 1
+        lines[at_most - 1 :] = [
+            f"and {how_many(left, 'more key slice')}: {', '.join(str(one['slice']) for one in key_slices[-left:])}"
+        ]
+    return lines
 
 
 def describe_labels(

@@ -1,4 +1,4 @@
-"""`keyslice segment`: a CT in, a label map (and a report and a picture) out, without a person."""
+"""`keyslice segment`: a CT in, a label map and a report (and a picture) out, without a person."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.case_runs import Outputs, Work, doubts_about, run_file, run_folder, write_results
+from tools.case_lists import is_list, listed_cases
+from tools.case_runs import Outputs, Work, check_format, doubts_about, run_cases, run_file, write_results
 from tools.cases import Case, find_scans, is_folder_of_scans
 from tools.console import progress_bar
 from tools.files import stem_of
 from tools.propagate import check_untouched
-from tools.report import Stopwatch, describe_case, describe_labels
+from tools.report import Stopwatch, describe_case, describe_labels, how_many, why_lines
 
 if TYPE_CHECKING:
     from baseline3d.segmenter import VolumeSegmenter
     from propagation_module.propagator import Propagator
     from reference_module.referencer import Referencer
+
+REPORT_ENDING = ".report.json"
+"""Of the report beside a label map: `out.nii.gz` has its own in `out.report.json`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class Job(Outputs):
     """What the person asked for.
 
     Attributes:
-        ct: a CT volume (file, DICOM folder or zip), or a folder of CTs if `output` is a folder.
+        ct: a CT volume (file, DICOM folder or zip), a folder of CTs if `output` is a folder, or a list of cases.
         model: a reference model or a 3D network: a name, or the path of a `.safetensors` or `.yaml` file.
         weights: its weights; None takes those that ship.
         propagation: configuration in `configs/propagation`.
@@ -59,9 +63,22 @@ def segment_command(job: Job) -> int:
     Raises:
         InputError: bad input; nothing has been written.
     """
+    if is_list(job.ct):
+        return run_cases(job, "segment", make_work, lambda: listed_cases(job.ct, job.output))
     if is_folder_of_scans(job.ct, job.output):
-        return run_folder(job, lambda: _Segment(job), lambda: find_scans(job.ct, job.output))
-    return run_file(Case(stem_of(job.ct), job.ct, None, job.output), job, lambda: _Segment(job))
+        return run_cases(job, "segment", make_work, lambda: find_scans(job.ct, job.output))
+    if job.report is None:  # nobody saw which slices were chosen: that is a part of the result
+        job = replace(job, report=job.output.with_name(stem_of(job.output) + REPORT_ENDING))
+    return run_file(Case(stem_of(job.ct), job.ct, None, job.output), job, lambda: make_work(job))
+
+
+def make_work(job: Job) -> Work:
+    """What works on the cases of a job, its networks loaded.
+
+    Raises:
+        InputError: it cannot be done here.
+    """
+    return _Segment(job)
 
 
 class _Segment(Work):
@@ -129,45 +146,54 @@ class _Segment(Work):
             "automatic": asdict(self.automatic),
         }
 
-    def run(self, case: Case, montage: Path | None) -> dict[str, Any]:
+    def run(self, case: Case) -> dict[str, Any]:
         from baseline3d.segmenter import VolumeSegmenter
         from tools.automatic import segment_alone, segment_volume
+        from volumes.dicom.equipment import DicomOptions
         from volumes.formats import read_volume
         from volumes.label_map import LabelMap
 
         job, stopwatch = self.job, Stopwatch()
         with stopwatch.stage("read"):
             volume = read_volume(case.ct)
+            check_format(case, volume)
         with stopwatch.stage("segment"), progress_bar(case.name, quiet=job.quiet) as progress:
             if isinstance(self.model, VolumeSegmenter) or job.reference_only:
                 found = segment_alone(volume, self.model, progress)
             else:
                 found = segment_volume(volume, self.model, self.propagator, self.automatic, progress)
         check_untouched(found.labels, found.key_slices)
-        labels = LabelMap(found.labels, volume.geometry, self.model.table, case.name)
+        labels = LabelMap(found.labels, volume.geometry, self.model.table, case.name, volume.source)
         shift = write_results(
             case,
             volume,
             labels,
             [one["slice"] for one in found.report["key_slices"]],
-            montage=montage,
-            overwrite=job.overwrite,
+            confidence=found.confidence,
             stopwatch=stopwatch,
+            dicom=DicomOptions(job.empty_frames, "AUTOMATIC"),
         )
         return {
-            **describe_case(case, volume, montage, shift),
+            **describe_case(case, volume, shift),
             **found.report,
             "labels": describe_labels(labels, found.confidence, found.key_slices),
             "seconds": stopwatch.seconds(),
-            "warnings": [*found.warnings, *doubts_about(volume)],
+            "warnings": [*found.warnings, *self._of_the_network(), *doubts_about(volume)],
         }
+
+    def _of_the_network(self) -> tuple[str, ...]:
+        """What it says of the case that it has just segmented."""
+        return self.model.warnings if self.in_3d else ()  # type: ignore[union-attr]
 
     def summary(self, entry: dict[str, Any]) -> str:
         count = sum(one["voxels"] > 0 for one in entry["labels"].values())
-        how = f"from {len(entry['key_slices'])} key slices"
+        how = f"from {how_many(len(entry['key_slices']), 'key slice')}"
         if self.job.reference_only:
             how = "by the 3D network" if self.in_3d else "by the pair alone"
         return (
-            f"{count} structure{'' if count == 1 else 's'} on {entry['shape'][0]} slices {how} "
+            f"{how_many(count, 'structure')} on {how_many(entry['shape'][0], 'slice')} {how} "
             f"in {entry['seconds']['total']:.1f} s"
         )
+
+    def details(self, entry: dict[str, Any]) -> list[str]:
+        return [*why_lines(entry["key_slices"]), f"report: {self.job.report}"]

@@ -132,17 +132,34 @@ def train_rounds_command(job: Job, start_from: Sequence[Path] = ()) -> int:
 
 
 def train_baseline3d_command(job: Job) -> int:
-    """Train a 3D network on the labelled cases of a data set, after a look into all of its files.
+    """Train a 3D network on a data set, after a look into all of its files: by its recipe, or with labels alone.
 
     Raises:
         InputError: data, configuration, device or folder that cannot be used, or too little memory for a patch.
     """
+    from baseline3d.recipes.run import check_recipe, train_recipe
     from baseline3d.training import train
     from baseline3d.training_settings import checked, read_whole
+    from networks.allocator import keep_freed_memory
 
     overrides = _prepare(job)
-    checked(read_whole(job.config, overrides), job.config)
-    return _fit(job, overrides, train)
+    if checked(read_whole(job.config, overrides), job.config).recipe is None:
+        return _fit(job, overrides, train)
+    check_recipe(job.config, overrides)
+    keep_freed_memory()  # members label whole volumes in this process
+    weights = train_recipe(
+        job.config,
+        data=_checked(job),
+        out=job.out,
+        device=choose_device(job.device),  # one of them: Lightning would start a process for each
+        resume=job.resume,
+        start_from=job.start_from,
+        overrides=overrides,
+        progress=not job.quiet,
+        tell=(lambda line: None) if job.quiet else say,
+    )
+    _done(job, weights)
+    return 0
 
 
 def _train_pair(
@@ -194,9 +211,15 @@ def _check_settings(
     job: Job, read_whole: Callable[[str], DictConfig], kind: type[TrainingSettings], overrides: Mapping[str, object]
 ) -> None:
     """Before the look into the data set, which takes minutes for 2,000 cases: a typo shall not."""
+    import torch
+
+    from reference_module.models import build_pair
     from reference_module.training_settings import read_sections
 
-    read_sections(read_whole(job.config), kind, overrides, job.config)
+    whole = read_whole(job.config)
+    read_sections(whole, kind, overrides, job.config)
+    with torch.device("meta"):  # no memory, no initialisation
+        build_pair(whole, where=job.config)
 
 
 def _checked(job: Job) -> DataSet:

@@ -16,6 +16,9 @@ import torch
 
 SHAPE = (9, 20, 24)  # D, H, W
 
+OF_THE_RUN = {".keyslice-run", "manifest.jsonl", "report.csv", "report.html", "report.json"}
+"""What a run over many cases leaves besides its label maps."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -61,6 +64,18 @@ def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
         for path in files.folder.iterdir():  # a .mhd has its voxels in a second file
             path.rename(keys / path.name)
     return cts, keys, tmp_path / "out"
+
+
+@pytest.fixture
+def results() -> Callable[[Path], list[str]]:
+    """Names of the label maps in the folder of a run, whose own files have to be there too."""
+
+    def look(folder: Path) -> list[str]:
+        names = {path.name for path in folder.iterdir()}
+        assert names >= OF_THE_RUN
+        return sorted(names - OF_THE_RUN)
+
+    return look
 
 
 @dataclass

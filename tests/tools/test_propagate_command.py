@@ -126,25 +126,27 @@ def test_label_names_reach_the_file(case: Any, fake_propagator: Any) -> None:
     assert read_label_map(out).table.by_name("liver").value == 1
 
 
-def test_folders_are_matched_by_case_name(folders: tuple[Path, Path, Path], fake_propagator: Any) -> None:
+def test_folders_are_matched_by_case_name(
+    folders: tuple[Path, Path, Path], fake_propagator: Any, results: Any
+) -> None:
     cts, keys, out = folders
     result = run("-i", cts, "-k", keys, "-o", out)
     assert result.exit_code == 0, result.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["A.nii.gz", "B.seg.nrrd", "C.mha", "report.json"]
+    assert results(out) == ["A.nii.gz", "B.seg.nrrd", "C.mha"]
     report = json.loads((out / "report.json").read_text())
     assert list(report["cases"]) == ["A", "B", "C"]
     assert report["failed"] == {}
 
 
 def test_in_a_folder_run_the_other_cases_go_on(
-    folders: tuple[Path, Path, Path], fake_propagator: Any
+    folders: tuple[Path, Path, Path], fake_propagator: Any, results: Any
 ) -> None:
     cts, keys, out = folders
     (cts / "B.nrrd").write_bytes(b"not an image")
     (keys / "D.nii.gz").write_bytes((keys / "A.nii.gz").read_bytes())
     result = run("-i", cts, "-k", keys, "-o", out)
     assert result.exit_code == 1
-    assert sorted(path.name for path in out.iterdir()) == ["A.nii.gz", "C.mha", "report.json"]
+    assert results(out) == ["A.nii.gz", "C.mha"]
     report = json.loads((out / "report.json").read_text())
     assert sorted(report["cases"]) == ["A", "C"]
     assert sorted(report["failed"]) == ["B", "D"]
@@ -157,13 +159,17 @@ def test_a_second_folder_run_keeps_what_is_there(
 ) -> None:
     cts, keys, out = folders
     assert run("-i", cts, "-k", keys, "-o", out).exit_code == 0
-    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "report.json"}
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
     (out / "B.seg.nrrd").unlink()
-    assert run("-i", cts, "-k", keys, "-o", out).exit_code == 1
+    again = run("-i", cts, "-k", keys, "-o", out)
+    assert again.exit_code == 0, again.stderr
+    assert "2 done before, 1 to do" in again.stdout
     for name in ("A.nii.gz", "C.mha"):
         assert (out / name).stat().st_mtime_ns == before[name]
     assert (out / "B.seg.nrrd").exists()
+    assert len(fake_propagator.calls) == 4
     assert run("-i", cts, "-k", keys, "-o", out, "--overwrite").exit_code == 0
+    assert len(fake_propagator.calls) == 7
 
 
 def test_memory_that_runs_out_in_one_case_fails_that_case(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tools.files import write_json
-from tools.report import Stopwatch, describe_labels, peak_memory
+from tools.report import Stopwatch, describe_labels, peak_memory, why_lines
 from volumes.key_slices import KeySlices
 from volumes.label_map import LabelMap
 from volumes.labels import LabelTable
@@ -82,3 +82,25 @@ def test_a_label_on_key_slices_alone_has_no_judgement() -> None:
     assert found[name]["confidence"]["mean"] is None
     assert found[name]["confidence"]["per_slice"] == [1.0, 1.0, 1.0]
     assert describe_labels(label_map(array), {}, keys)[name]["confidence"] is None
+
+
+def test_why_a_slice_is_a_key_slice() -> None:
+    def one(z: int, structures: list[str], reason: str) -> dict[str, object]:
+        return {"slice": z, "structures": structures, "reason": reason}
+
+    found = why_lines(
+        [
+            one(3, ["lung", "left_lung"], "left_lung (1 of 2): members agree; lung (as well): they do"),
+            one(5, ["lung"], "lung: largest here, 12 pixels"),
+            one(9, ["lung", "heart"], "shows lung, heart"),
+        ]
+    )
+    assert found == [
+        "key slice 3: left_lung (1 of 2): members agree; also for lung",
+        "key slice 5: lung: largest here, 12 pixels",
+        "key slice 9: shows lung, heart",
+    ]
+    many = why_lines([one(z, ["lung"], "shows lung") for z in range(15)], at_most=4)
+    assert many[:3] == [f"key slice {z}: shows lung" for z in range(3)]
+    assert many[3:] == ["and 12 more key slices: " + ", ".join(map(str, range(3, 15)))]
+    assert why_lines([]) == []

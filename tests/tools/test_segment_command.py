@@ -82,11 +82,26 @@ def test_the_pair_alone(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path)
     out, report = tmp_path / "out.nii.gz", tmp_path / "report.json"
     result = run("-i", ct, "-o", out, "--model", "eyes", "--reference-only", "--report", report)
     assert result.exit_code == 0, result.stderr
-    assert "by the pair alone" in result.stdout
-    np.testing.assert_array_equal(read_label_map(out).array, ellipsoids(DEPTH, second=(3, 8))[1])
+    assert "by the pair alone" in result.stdout and "key slice" not in result.stdout
+    labels, truth = read_label_map(out).array, ellipsoids(DEPTH, second=(3, 8))[1]
+    assert all(dice(truth == label, labels == label) > 0.9 for label in (1, 2)), "averaged along z"
     found = json.loads(report.read_text())
     assert found["key_slices"] == [] and "propagation" not in found["settings"]
     assert found["labels"]["label_1"]["voxels"] > 0 and found["labels"]["label_1"]["confidence"] is None
+
+
+def test_which_key_slices_and_why_is_always_told(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    out, beside = tmp_path / "out.seg.nrrd", tmp_path / "out.report.json"
+    result = run("-i", ct, "-o", out, "--model", "eyes", "--requery", "0")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(beside.read_text())["key_slices"]
+    lines = [line for line in result.stdout.splitlines() if line.startswith("key slice ")]
+    assert [int(line.split()[2].rstrip(":")) for line in lines] == [one["slice"] for one in told]
+    assert all("members agree to Dice" in line for line in lines) and str(beside) in result.stdout
+    out.unlink()
+    refused(run("-i", ct, "-o", out, "--model", "eyes"), "out.report.json", "an existing file")
+    assert not out.exists(), "nothing is lost, nothing half-written"
+    assert run("-i", ct, "-o", out, "--model", "eyes", "--overwrite", "--quiet").stdout == ""
 
 
 def test_nothing_found_is_no_failure(seeing: list[tuple[Any, ...]], tmp_path: Path) -> None:
@@ -101,7 +116,7 @@ def test_nothing_found_is_no_failure(seeing: list[tuple[Any, ...]], tmp_path: Pa
     assert "empty" in found["warnings"][0]
 
 
-def test_folders(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path) -> None:
+def test_folders(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path, results: Any) -> None:
     cts = tmp_path / "cts"
     array = ellipsoids(DEPTH, second=(3, 8))[0].array
     save(cts / "A_0000.nii.gz", array)
@@ -109,7 +124,7 @@ def test_folders(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path) -> Non
     (cts / "C.nii.gz").write_bytes(b"not an image")
     result = run("-i", cts, "-o", tmp_path / "out", "--model", "eyes", "--requery", "0")
     assert result.exit_code == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A.nii.gz", "B.mha", "report.json"]
+    assert results(tmp_path / "out") == ["A.nii.gz", "B.mha"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert sorted(report["cases"]) == ["A", "B"] and list(report["failed"]) == ["C"]
     assert report["cases"]["A"]["key_slices"] and report["settings"]["automatic"]["requery"] == 0
