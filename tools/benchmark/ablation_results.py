@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.benchmark.ablation_rows import CaseLine
 from tools.benchmark.ablation_settings import ROW_NAMES
+from tools.benchmark.means import by_structure, mean_of
 from tools.files import whole_file, write_json
 from volumes.labels import LabelTable
 
@@ -70,11 +71,11 @@ def summarize(rows: Mapping[int, Sequence[CaseLine]], about: About) -> dict[str,
         "notes": list(about.notes),
     }
     for row, lines in sorted(rows.items()):
-        means = {kind: _by_structure(lines, kind, about.table) for kind in ("dsc", "nsd")}
+        means = {kind: by_structure(lines, kind, about.table) for kind in ("dsc", "nsd")}
         found["rows"][str(row)] = {
             "name": ROW_NAMES[row],
             **{kind: {names(label): round(one, 4) for label, one in means[kind].items()} for kind in means},
-            **{group: {kind: _mean(means[kind], labels) for kind in means} for group, labels in groups.items()},
+            **{group: {kind: mean_of(means[kind], labels) for kind in means} for group, labels in groups.items()},
             "seconds": {
                 "training": round(about.seconds.get(row, 0.0)),
                 "case": round(statistics.fmean(one.seconds for one in lines), 2),
@@ -84,20 +85,6 @@ def summarize(rows: Mapping[int, Sequence[CaseLine]], about: About) -> dict[str,
         if before in rows and after in rows:
             found["gains"][f"{before} to {after}"] = _gain(rows[before], rows[after], about)
     return found
-
-
-def _by_structure(lines: Sequence[CaseLine], kind: str, table: LabelTable) -> dict[int, float]:
-    """Mean over the cases that contour a structure, by label."""
-    values: dict[int, list[float]] = {label: [] for label in table}
-    for line in lines:
-        for label, value in zip(line.labels, getattr(line, kind), strict=True):
-            values[label].append(value)
-    return {label: statistics.fmean(of) for label, of in values.items() if of}
-
-
-def _mean(means: Mapping[int, float], labels: Sequence[int]) -> float | None:
-    found = [means[label] for label in labels if label in means]
-    return round(statistics.fmean(found), 4) if found else None
 
 
 def _smallest(rows: Mapping[int, Sequence[CaseLine]], about: About) -> tuple[int, ...]:
@@ -118,7 +105,7 @@ def _count(rows: Mapping[int, Sequence[CaseLine]], label: int) -> int:
 def _gain(before: Sequence[CaseLine], after: Sequence[CaseLine], about: About) -> dict[str, Any]:
     gains: dict[str, Any] = {}
     for kind in ("dsc", "nsd"):
-        means = [_by_structure(lines, kind, about.table) for lines in (before, after)]
+        means = [by_structure(lines, kind, about.table) for lines in (before, after)]
         first, second = (statistics.fmean(one[label] for label in about.required) for one in means)
         gains[kind] = round(second - first, 4)
     per_case = [_of_case(new, about) - _of_case(old, about) for old, new in zip(before, after, strict=True)]

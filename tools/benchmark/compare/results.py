@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmark.compare.cases import CaseLine
+from tools.benchmark.means import by_structure, mean_of
 from tools.files import whole_file, write_json
 from volumes.labels import LabelTable
 
@@ -78,13 +79,13 @@ def summarize(
         "methods": {},
     }
     for name, of in lines.items():
-        means = {kind: _by_structure(of, kind, about.table) for kind in ("dsc", "nsd")}
+        means = {kind: by_structure(of, kind, about.table) for kind in ("dsc", "nsd")}
         one = contestants[name]
         found["methods"][name] = {
             "title": one.title,
             **{kind: {names(label): round(value, 4) for label, value in means[kind].items()} for kind in means},
-            "mean": {kind: _mean(means[kind], about.required) for kind in means},
-            "all": {kind: _mean(means[kind], tuple(about.table)) for kind in means},
+            "mean": {kind: mean_of(means[kind], about.required) for kind in means},
+            "all": {kind: mean_of(means[kind], tuple(about.table)) for kind in means},
             **{key: round(statistics.fmean(getattr(line, key) for line in of), 1) for key in _MEANS},
             **{key: max(getattr(line, key) for line in of) for key in ("peak_mb", "gpu_peak_mb")},
             "training_hours": None if one.training is None else round(one.training / 3600, 3),
@@ -97,20 +98,6 @@ def summarize(
 
 
 _MEANS = ("seconds", "memory_area", "cpu_area", "gpu_area")
-
-
-def _by_structure(lines: Sequence[CaseLine], kind: str, table: LabelTable) -> dict[int, float]:
-    """Mean over the cases that contour a structure, by label."""
-    values: dict[int, list[float]] = {label: [] for label in table}
-    for line in lines:
-        for label, value in zip(line.labels, getattr(line, kind), strict=True):
-            values[label].append(value)
-    return {label: statistics.fmean(of) for label, of in values.items() if of}
-
-
-def _mean(means: Mapping[int, float], labels: Sequence[int]) -> float | None:
-    found = [means[label] for label in labels if label in means]
-    return round(statistics.fmean(found), 4) if found else None
 
 
 def write_all(
