@@ -13,6 +13,8 @@ $(STAMP): setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[test,docs,benchmark,cluster,dicom]"
+	# Its client alone is tried against the annotation server; all that it depends on would be gigabytes.
+	-$(BIN)/python -m pip install --quiet --no-deps monailabel
 	touch $@
 
 # A CT and three key slices a structure in; label map, picture and report out (demo/).

@@ -75,6 +75,7 @@ setup(
             "types-psutil",
             "httpx",
             "playwright",
+            "requests",  # of MONAI Label's client, which `make` installs without what else it asks for
         ],
     },
     entry_points={

@@ -85,12 +85,12 @@ def inside(label: int, z: int) -> tuple[int, int, int]:
     return y, int(first), int(end) - 1
 
 
-def pixels(runs: Sequence[int]) -> NDArray[np.bool_]:
+def pixels(runs: Sequence[int], shape: tuple[int, int] = SHAPE[1:]) -> NDArray[np.bool_]:
     """The pixels (H, W) that an edit names."""
-    flat = np.zeros(SHAPE[1] * SHAPE[2], bool)
+    flat = np.zeros(shape[0] * shape[1], bool)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
         flat[start : start + length] = True
-    return flat.reshape(SHAPE[1:])
+    return flat.reshape(shape)
 
 
 @dataclass

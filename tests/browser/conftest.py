@@ -28,7 +28,7 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
-COPIES = ("access", "follow", "hint", "keys", "locked", "outlines", "pages", "previews", "views")
+COPIES = ("access", "follow", "hint", "keys", "locked", "outlines", "pages", "previews", "touch", "views")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,10 @@ def test_keys(open_case: Callable[[str], Tab]) -> None:
     tab.press("Escape")
     assert page.is_hidden("#help-dialog")
 
+    page.click("#export")  # by mouse: Space must not open it again afterwards
+    tab.press("Escape")
+    tab.wait("document.activeElement.id === 'axial'")
+
     # Propagation: stopped, run to its end; the slice that it names; what is proposed accepted, rejected.
     tab.press("1")
     for z in (8, 16):
@@ -81,11 +86,16 @@ def test_keys(open_case: Callable[[str], Tab]) -> None:
         tab.stroke(*row(*inside(LIVER, z)))
     proposed = "keyslice.state.slices.filter((one) => one.state === 'proposed').length"
     tab.press("f")
-    tab.wait("keyslice.state.running === 'propagation'")
+    tab.wait(f"{proposed} > 0 && keyslice.state.running === 'propagation'")
     tab.press("Escape")
     tab.wait("keyslice.state.running === null")
     some = page.evaluate(proposed)
+    told = page.text_content("#status")
+    assert re.fullmatch(rf"Propagation was stopped at \d+ %\. {some} slices? ha(s|ve) proposals\. F goes on\.", told), (
+        told
+    )
     tab.propagate()
+    assert page.text_content("#status").startswith("Propagation is done. ")
     assert page.evaluate(proposed) > some
     tab.wait("keyslice.state.suggestion !== null")
     tab.press("n")
@@ -109,6 +119,9 @@ def test_the_hint_is_shown_until_it_is_closed(browser: Browser, server: Server) 
     tab = Tab(context, f"{server.address}#case=hint")
     page = tab.page
     assert page.is_visible("#hint") and page.locator("#hint p").count() == 3
+    page.set_viewport_size({"width": 1280, "height": 720})
+    heights = page.eval_on_selector_all("#hint p", "(all) => all.map((one) => one.getBoundingClientRect().height)")
+    assert max(heights) < 1.7 * float(page.evaluate("parseFloat(getComputedStyle(hint).fontSize)")), "a line each"
     page.click("#hint-close")
     assert page.is_hidden("#hint")
     page.reload()

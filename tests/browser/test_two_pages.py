@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tests.browser.driving import Tab, row
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytestmark = pytest.mark.browser
 
@@ -75,3 +79,43 @@ def test_one_edits_and_the_other_watches(open_case: Callable[[str], Tab]) -> Non
     first.wait("keyslice.state.youEdit")
     first.stroke(*row(40, 30, 60))
     assert first.masks()[0].any()
+
+
+def test_a_stroke_that_comes_too_late_is_kept(open_case: Callable[[str], Tab]) -> None:
+    """Another page takes over while a stroke is on its way: it is not lost, and an export does not wait for it."""
+    first, second = open_case("pages"), open_case("pages")
+    if not first.state["youEdit"]:
+        first.page.click("#take-over")
+        first.wait("keyslice.state.youEdit")
+    client = second.page.evaluate("sessionStorage.getItem('keyslice.client')")
+
+    def take_over_first(route: Route) -> None:
+        taken = first.page.context.request.post(first._url("/editor"), data={"client": client, "take": True})
+        assert taken.ok
+        route.continue_()
+
+    first.go(Z + 3)
+    before = first.masks()[0]
+    first.page.route("**/edit", take_over_first)
+    first.drag(*row(40, 30, 60))
+    first.wait("document.querySelector('#banner-text').textContent.includes('1 change kept here: take over')")
+    first.page.unroute("**/edit")
+    np.testing.assert_array_equal(first.masks()[0], before)
+    seen = first.shown()
+    assert (seen[Z + 3] != before[Z + 3]).any() and first.state["pending"] == 1
+
+    first.page.click("#export")
+    first.page.click("#export-dialog button.primary")
+    first.page.wait_for_selector("#export-result a")
+    assert "Without 1 change of this page" in (first.page.text_content("#export-result") or "")
+    first.page.click("#export-dialog [value=close]")
+
+    second.go(Z + 4)
+    second.stroke(*row(40, 30, 60))
+    first.page.click("#take-over")
+    first.saved()
+    given = first.masks()[0]
+    np.testing.assert_array_equal(given[Z + 3], seen[Z + 3])
+    assert given[Z + 4].any(), "what the other page did stays"
+    assert len({edit["id"] for edit in first.edits}) == 1 and second.problems == []
+    first.problems[:] = [one for one in first.problems if "status of 409" not in one]

@@ -4,9 +4,12 @@ Concurrency
 -----------
 - The event loop's thread alone touches documents, proposals, audiences and work-list rows: all of `case`, `cases`,
   `proposals`, `describe`, `events`, `runs` and the routes. Nothing in it takes longer than some 25 ms without an
-  `await` (but to accept a whole volume in one step, 0.2 s for 300 slices); what does (reading a CT, packing
-  proposals, exports, imports, assisted painting) runs in a thread of its own on arrays that nobody writes to: a CT,
-  given slices, copies.
+  `await` (but undo and redo of a step that changed 300 slices, 0.1 s).
+- What takes longer (reading a CT, packing proposals, exports, imports, assisted painting) runs in a thread of its own
+  on arrays that nobody writes to: a CT, given and proposed slices, which are replaced and never changed. A change of
+  many slices is worked out there on a fork of the document, under the case's lock, so that the document is still the
+  same when the change is taken over. No full garbage collection looks through the networks while others wait for the
+  interpreter: see `loading`.
 - One writer thread, of the whole server, waits for the disk: journal records, snapshots, summaries. For a snapshot it
   reads the document, which nobody changes meanwhile.
 - One engine thread a case owns the propagation session and the networks. It gets what is given as immutable slices and
@@ -19,7 +22,12 @@ Concurrency
   called under it.
 - An action is answered after its record is on the disk. If the disk refuses, the document goes back to where it was,
   the answer is 507 and all watchers get the state anew.
+- Who edits is looked at when an action's turn comes. One that is refused since another page edits has done nothing, and
+  the page keeps it; one that was done under an id before is told so, whoever edits and whatever process did it: ids
+  stand in the journal.
 - An action that has begun is done wholly: it is a task of its own, which goes on when the one who asked hangs up.
+- A case that is being closed takes no more actions, and nothing is written into its folder afterwards: an engine that
+  is still at a slice is not listened to, and its store refuses.
 - Labels are numbers, and a number may become another label's. What was worked out beside the document (a reference
   model's slices, an import) is given the numbers that hold when it is taken in; what propagation says late of a number
   that is another label's by then is dropped.
@@ -42,6 +50,10 @@ from starlette.requests import ClientDisconnect
 
 from tools.annotate import routes, routes_edit, routes_files, routes_page
 from tools.annotate.cases import Cases
+from tools.annotate.monai_label import refused as monai_refused
+from tools.annotate.monai_label import routes as monai_routes
+from tools.annotate.monai_label import routes_datastore as monai_datastore
+from tools.annotate.monai_label.service import MonaiLabel
 from tools.annotate.opening import Opened
 from tools.annotate.refusals import Refusal, invalid
 from tools.annotate.runs import Networks
@@ -90,13 +102,16 @@ def make_app(
         if opened is not None:
             cases.add(opened)
         yield
+        await app.state.monai_label.close()
         await cases.close()
         writer.shutdown()
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.cases = cases
+    app.state.monai_label = MonaiLabel(cases, networks)
     app.state.page = routes_page.page_files()
-    for module in (routes_page, routes, routes_edit, routes_files):
+    own = (routes_page, routes, routes_edit, routes_files)
+    for module in (*own, monai_routes, monai_datastore, monai_refused):
         app.include_router(module.router)
     app.add_middleware(Guard, token=token, host=host, port=port)
     app.add_exception_handler(Refusal, _refused)

@@ -146,7 +146,7 @@ class Done(_Body):
 
 
 class Export(_Body):
-    kind: Literal["nifti", "seg_nrrd", "sparse"]
+    kind: Literal["nifti", "seg_nrrd", "sparse", "dicom_seg", "rtstruct"]
     given_only: bool = False
 
 

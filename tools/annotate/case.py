@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +17,7 @@ from tools.annotate.automatic_start import available_models
 from tools.annotate.changes import Change
 from tools.annotate.document import Document
 from tools.annotate.events import Audience
+from tools.annotate.journal import Asked
 from tools.annotate.merging import merge_again
 from tools.annotate.opening import Opened
 from tools.annotate.refusals import Refusal, closed_just_now
@@ -29,10 +30,17 @@ if TYPE_CHECKING:
     from propagation_module.suggestion import Suggestion
     from tools.annotate.imports import Imported
 
+Long = Callable[[Document], Change | None]
+Action = Callable[[Document], Change | Long | None]
+"""Does something to the document; what takes long it leaves to what it returns, which is done to a fork, elsewhere."""
+
 SUMMARY_SECONDS = 2.0
 """After an action, until the work list's row of the case is written."""
-MOST_ANSWERS = 200
-"""Answers that are remembered, for a page that did not get one and asks again."""
+MOST_ANSWERS = 8
+"""Answers that are remembered, for a page that did not get one and asks again. They may be megabytes each; of earlier
+actions is known that they were done (`Store.asked`)."""
+MOST_NOTICES = 20
+"""Lines for the person that a page is told again when it comes back."""
 TOGETHER = 8
 """Slices that are described before other requests get their turn: some 10 ms at 512 x 512."""
 
@@ -59,13 +67,14 @@ class OpenCase:
         self.store = opened.store
         self.serial = 0
         self.suggestion: Suggestion | None = None
-        self.notices = list(opened.store.notices)
+        self.notices = deque(opened.store.notices, MOST_NOTICES)
         self.summary = opened.summary
         self.audience = Audience(self._tell_editor)
         self.runs = Runs(self, networks)
         self._writer = writer
         self._changes = asyncio.Lock()  # held from an action on the document until it is on the disk, and told
         self._saving = asyncio.Lock()  # one file, one writer
+        self._saves_wanted = self._saves_done = 0
         self._under_way: set[asyncio.Task[Any]] = set()
         self._held: list[Iterable[int]] | None = None  # news of proposals, while longer news are put together
         self._answered: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
@@ -81,24 +90,28 @@ class OpenCase:
         if client != self.audience.editor:
             raise Refusal(
                 HTTPStatus.CONFLICT,
-                "a page that only watches",
+                "another page edits this case; nothing was changed" if self.audience.editor else "no page edits yet",
                 "the page that edits this case",
                 "take over first",
+                "watching",
             )
 
     async def commit(
         self,
-        act: Callable[[Document], Change | None],
+        act: Action,
         move: Literal["change", "undo", "redo"] = "change",
         *,
         once: tuple[str, str] | None = None,
+        client: str | None = None,
     ) -> dict[str, Any]:
         """Do an action, have it on the disk, tell all; returns what the one who asked is answered.
 
         Args:
             act: does it to the document.
             move: what the journal keeps of it.
-            once: names the action. One of a name that was done is not done again: its answer is that of the first.
+            once: page and name of the action. One of a name that was done is not done again, also not after a restart:
+                it is answered as the first was, or with how things stand now.
+            client: the page that asks, which must edit the case when its turn comes; None for the server itself.
 
         Raises:
             Refusal: it is not allowed, or the disk does not take it. Nothing has changed then.
@@ -107,7 +120,11 @@ class OpenCase:
         async def whole() -> dict[str, Any]:
             if once is not None and once in self._answered:
                 return self._answered[once]
-            answer = await self._commit(act, move)
+            if once is not None and once in self.store.asked:
+                return self._answer(self.store.asked[once], describe.changed(self, []))
+            if client is not None:
+                self.check_editor(client)
+            answer = await self._commit(act, move, once)
             if once is not None and answer["title"] is not None:
                 self._answered[once] = answer
                 if len(self._answered) > MOST_ANSWERS:
@@ -117,16 +134,18 @@ class OpenCase:
         return await self._in_turn(whole)
 
     async def take_proposals(
-        self, imported: Imported, names: Mapping[int, str], slices: Iterable[int]
+        self, imported: Imported, names: Mapping[int, str], slices: Iterable[int], client: str
     ) -> dict[str, Any]:
         """Propose what a label map says, until propagation says something else; answers as `commit`.
 
         Args:
             names: of the document's labels when it was read.
             slices: those that count.
+            client: the page that asks, which must edit the case when its turn comes.
         """
 
         async def whole() -> dict[str, Any]:
+            self.check_editor(client)
             merge = merge_again(imported.merge, names, self.document.names, "import")
             array = await asyncio.to_thread(merge.applied, imported.array)
             answer = await self._commit(lambda document: document.put_slices({}, "labels of an import", merge.colors))
@@ -145,9 +164,12 @@ class OpenCase:
 
     async def set_done(self, done: bool) -> None:
         """Say whether the person is through with the case; on the disk when this returns."""
-        summary = replace(self.current_summary, done=done)
-        await self.write(write_summary, self.entry.session, summary)
-        self.summary = summary
+        async with self._changes:
+            if self._closed:
+                raise closed_just_now()
+            summary = replace(self.current_summary, done=done)
+            await self.write(write_summary, self.entry.session, summary)
+            self.summary = summary
 
     # News.
 
@@ -190,7 +212,7 @@ class OpenCase:
         """End what runs and let go of the session folder; what is under way is done first."""
         self.audience.close()
         await self.runs.close()
-        async with self._changes:
+        async with self._changes, self._saving:
             self._closed = True
             if self._summary_timer is not None:
                 self._summary_timer.cancel()
@@ -210,21 +232,35 @@ class OpenCase:
 
         task = asyncio.get_running_loop().create_task(locked())
         self._under_way.add(task)  # an event loop alone would forget it
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._done_with)
         return await asyncio.shield(task)
 
+    def _done_with(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Refusal):  # who asked may be gone, and then nobody else tells
+            _LOG.error("an action on %s: %s", self.entry.key, error, exc_info=error)
+
     async def _commit(
-        self, act: Callable[[Document], Change | None], move: Literal["change", "undo", "redo"] = "change"
+        self,
+        act: Action,
+        move: Literal["change", "undo", "redo"] = "change",
+        once: tuple[str, str] | None = None,
     ) -> dict[str, Any]:
         labels_before = set(self.document.labels)
         try:
             change = act(self.document)
+            if callable(change):
+                fork = self.document.fork()
+                change = await asyncio.to_thread(change, fork)
+                change = change and self.document.adopt(fork, change)
         except InputError as error:
             raise Refusal.of(error, HTTPStatus.CONFLICT) from error
         if change is None:
             return self._answer(None, describe.changed(self, []))
         try:
-            await self.write(self.store.append, change if move == "change" else move)
+            asked = None if once is None else Asked(*once, change.title)
+            await self.write(self.store.append, change if move == "change" else move, asked)
         except Exception as error:
             self.document.take_back()
             self.serial += 1
@@ -237,14 +273,10 @@ class OpenCase:
         labels = set(self.document.labels)
         gone, come = labels_before - labels, labels - labels_before
         slices = self.proposals.slices_with(gone | come | set(change.touched("extent")))
-        # A label that was deleted may come back by undo, and its proposals with it. What comes otherwise is new, and
-        # what goes by undo has never been.
-        stale = gone if move == "undo" else come
-        self.proposals.drop(stale)
-        self.runs.forget(stale)
+        self.runs.forget(self.proposals.hand_over(self.document))
         changed = await self._tell_changed({*slices, *change.touched("rejected")}, change)
         self._edited()
-        return self._answer(change, changed)
+        return self._answer(change.title, changed)
 
     async def _tell_changed(self, slices: Iterable[int], change: Change | None = None) -> dict[str, Any]:
         """Tell all what is shown otherwise. What propagation says meanwhile is told after it: it is newer."""
@@ -264,15 +296,20 @@ class OpenCase:
 
     async def _save_proposals(self) -> None:
         # Not in the writer's thread: packing takes a second, in which strokes are to be acknowledged.
+        self._saves_wanted += 1
+        mine = self._saves_wanted
         async with self._saving:
+            if self._saves_done >= mine:
+                return  # one that was begun later has them
+            begun = self._saves_wanted
             await asyncio.to_thread(self.store.save_proposals, self.proposals.saved(self.document.revision))
+            self._saves_done = begun
 
     def _lists(self) -> dict[str, Any]:
         rejected = self.proposals.rejected(self.document)
         return {"labels": describe.label_rows(self), "rejected": rejected, "models": self.models}
 
-    def _answer(self, change: Change | None, changed: dict[str, Any]) -> dict[str, Any]:
-        title = None if change is None else change.title
+    def _answer(self, title: str | None, changed: dict[str, Any]) -> dict[str, Any]:
         return {"revision": self.document.revision, "title": title, "changed": changed}
 
     def _tell_editor(self) -> None:

@@ -45,6 +45,10 @@ class Cases:
         unfinished: list[str] = [row["case"] for row in rows if row["state"] != "done"]
         return (unfinished or [row["case"] for row in rows])[0]
 
+    def held(self, key: str) -> OpenCase | None:
+        """The case of this key if it is open, without opening it."""
+        return self._open.get(key)
+
     def add(self, opened: Opened) -> OpenCase:
         """Take in a case that was opened already."""
         case = self._open[opened.entry.key] = OpenCase(opened, self._networks, self._writer)
@@ -72,11 +76,12 @@ class Cases:
 
     async def rows(self) -> list[dict[str, Any]]:
         """The work list for the page."""
-        closed = [entry for entry in self.worklist if entry.key not in self._open]
+        held = dict(self._open)  # one of them may be closed while the disk is read
+        closed = [entry for entry in self.worklist if entry.key not in held]
         read = await asyncio.to_thread(lambda: [read_summary(entry.session) for entry in closed])
         summaries = {entry.key: summary for entry, summary in zip(closed, read, strict=True)}
         return [
-            (self._open[entry.key].current_summary if entry.key in self._open else summaries[entry.key]).row(entry.key)
+            (held[entry.key].current_summary if entry.key in held else summaries[entry.key]).row(entry.key)
             for entry in self.worklist
         ]
 

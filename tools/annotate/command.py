@@ -37,6 +37,7 @@ class Job:
         session: where the session folders go; None for beside each CT.
         labels: a label table for new cases, built in or a file.
         keys: a label map, or a folder of them, whose slices a new case begins with.
+        proposals: likewise, what is first proposed in a new case, to be accepted or corrected.
         model: configuration in `configs/propagation`.
         host, port: where to listen; port 0 takes a free one.
         token: what the page must show; None for a random one.
@@ -49,6 +50,7 @@ class Job:
     session: Path | None = None
     labels: str | None = None
     keys: Path | None = None
+    proposals: Path | None = None
     model: str = "small"
     host: str = "127.0.0.1"
     port: int = 0
@@ -96,7 +98,7 @@ def _cases(job: Job) -> tuple[LabelTable | None, Worklist]:
         )
     table = LabelTable.read(job.labels) if job.labels is not None else demo_table() if job.demo else None
     path = demo_ct() if job.path is None else job.path
-    return table, find_worklist(path, session=_session(job.session), keys=job.keys)
+    return table, find_worklist(path, session=_session(job.session), keys=job.keys, proposals=job.proposals)
 
 
 def _session(folder: Path | None) -> Path | None:

@@ -9,6 +9,7 @@ from tools.annotate.protocol import mask_text
 from volumes.label_map import labels_in
 
 if TYPE_CHECKING:
+    from propagation_module.suggestion import Suggestion
     from tools.annotate.case import OpenCase
     from tools.annotate.changes import Change
     from tools.annotate.document import Document
@@ -41,7 +42,7 @@ def state(case: OpenCase, client: str | None) -> dict[str, Any]:
         "editor": case.audience.editor,
         "you_edit": client is not None and client == case.audience.editor,
         "models": case.models,
-        "notices": case.notices,
+        "notices": list(case.notices),
     }
 
 
@@ -88,6 +89,7 @@ def label_rows(case: OpenCase) -> list[dict[str, Any]]:
     for given in case.document.slices.values():
         for label in given.labels:
             count[label] = count.get(label, 0) + 1
+    confidence = case.proposals.mean_confidence()
     return [
         {
             "value": value,
@@ -96,7 +98,7 @@ def label_rows(case: OpenCase) -> list[dict[str, Any]]:
             "visible": label.visible,
             "locked": label.locked,
             "key_slices": count[value],
-            "confidence": case.proposals.mean_confidence(value),
+            "confidence": confidence.get(value),
         }
         for value, label in case.document.labels.items()
     ]
@@ -104,9 +106,11 @@ def label_rows(case: OpenCase) -> list[dict[str, Any]]:
 
 def suggestion(case: OpenCase) -> dict[str, Any] | None:
     """The slice to look at next."""
-    one = case.suggestion
-    if one is None:
-        return None
+    return None if case.suggestion is None else suggestion_row(case.suggestion)
+
+
+def suggestion_row(one: Suggestion) -> dict[str, Any]:
+    """A suggestion as it is told."""
     return {"z": one.z, "labels": list(one.labels), "gain": round(float(one.gain), 4), "reason": one.reason}
 
 

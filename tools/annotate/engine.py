@@ -6,11 +6,9 @@ slice through `on_update`, in its own thread.
 One condition guards what the two threads share: which job is next, which run is under way, whether to end. The
 proposer and the networks belong to the worker.
 
-Measured with a 512 x 512 x 60 volume, five labels and four key slices, on two cores that 14 other processes wanted:
-an event loop that wakes every 5 ms is late by 19 ms (median), 58 ms (99 % of the time) and 250 ms (most) while it
-propagates. Nearly all of that is waiting for a core; without it, it is 0.2, 0.6 and 85 ms: what holds the interpreter
-lets go of it soon, and a shorter switch interval has nothing to gain. Importing torch and what goes with it (4 s of
-processor time) holds it up to 0.8 s at once, so `warm_up` is best called before somebody paints.
+What holds the interpreter lets go of it soon while it propagates, so a shorter switch interval has nothing to gain.
+Importing torch and what goes with it takes 4 s of processor time (see `loading`), so `warm_up` is best called before
+somebody paints.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.annotate.engine_updates import Cancelled, EngineUpdate, Failed, KeySlicesFound, Working
+from tools.annotate.loading import load_torch, loading
 from tools.annotate.proposer import Proposer, State
 from volumes.errors import InputError
 
@@ -176,6 +175,8 @@ class Engine:
             for run in superseded:
                 self._tell(Cancelled(run))
             if job is None:
+                self._referencer = None
+                del self._proposer  # which knows this engine: together they would keep the CT and the networks
                 return
             self._end(job, self._result(job))
 
@@ -183,7 +184,8 @@ class Engine:
         """Do the job; how it ended."""
         try:
             if not self._prepared:
-                _use_spare_cores()
+                with loading():
+                    _use_spare_cores()
                 self._prepared = True
             if isinstance(job, _WarmUp):
                 self._proposer.load()
@@ -227,7 +229,8 @@ class Engine:
 
         if self._referencer is None or self._referencer[0] != job.model:
             assert self._make_referencer is not None, "an engine without reference models"
-            self._referencer = (job.model, self._make_referencer(job.model))
+            with loading():
+                self._referencer = (job.model, self._make_referencer(job.model))
 
         def progress(done: int, total: int) -> None:
             self._check(job.run)
@@ -235,11 +238,12 @@ class Engine:
 
         found, merge = find_key_slices(self._referencer[1], self._volume, job.names, progress)
         self._check(job.run)
-        return KeySlicesFound(job.run, found, merge)
+        return KeySlicesFound(job.run, found, merge, job.names)
 
 
 def _use_spare_cores() -> None:
     """Leave one core to the server where there are two. OpenMP keeps the number for this thread alone."""
+    load_torch()
     import torch
 
     from networks.allocator import keep_freed_memory

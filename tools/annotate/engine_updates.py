@@ -73,11 +73,13 @@ class KeySlicesFound:
     Attributes:
         key_slices: by slice, in the document's label numbers, marks of absence included; empty if it found nothing.
         merge: how its labels became the document's, and those that the document lacks.
+        names: of the document's labels when the run began.
     """
 
     run: int
     key_slices: dict[int, GivenSlice]
     merge: LabelMerge
+    names: dict[int, str]
 
 
 @dataclass(frozen=True)

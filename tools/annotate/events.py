@@ -14,6 +14,8 @@ from typing import Any
 
 MOST_WAITING = 64
 """Events that may wait for a watcher: more than a second of a propagation's."""
+MOST_BYTES = 8 << 20
+"""Bytes of events that may wait for a watcher: a page that sleeps must not hold every slice that was accepted."""
 KEEP_ALIVE_SECONDS = 10.0
 LEASE_SECONDS = 5.0
 """How long the editing page may be away (a reload, a network that stutters) before another may edit."""
@@ -38,6 +40,7 @@ class Watcher:
         self.client = client
         self.closed = False
         self._waiting: deque[bytes] = deque()
+        self._bytes = 0  # of what waits
         self._behind = True  # the first thing to send is the state
         self._news = asyncio.Event()
 
@@ -45,7 +48,8 @@ class Watcher:
         """Send an event after those that wait."""
         if self._behind:
             return  # the state that comes next holds it
-        if len(self._waiting) >= MOST_WAITING:
+        self._bytes += len(event)
+        if len(self._waiting) >= MOST_WAITING or (self._waiting and self._bytes > MOST_BYTES):
             self.renew()
             return
         self._waiting.append(event)
@@ -54,6 +58,7 @@ class Watcher:
     def renew(self) -> None:
         """Send the whole state next, and nothing that was to be sent before it."""
         self._waiting.clear()
+        self._bytes = 0
         self._behind = True
         self._news.set()
 
@@ -69,7 +74,9 @@ class Watcher:
                 self._behind = False
                 yield to_event("state", state())
             elif self._waiting:
-                yield self._waiting.popleft()
+                event = self._waiting.popleft()
+                self._bytes -= len(event)
+                yield event
             else:
                 self._news.clear()
                 try:
@@ -93,6 +100,7 @@ class Audience:
         self._watchers: dict[str, Watcher] = {}  # in the order in which they came
         self._lapse: asyncio.TimerHandle | None = None
         self._editor_changed = editor_changed
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -101,7 +109,14 @@ class Audience:
         return client in self._watchers
 
     def join(self, client: str) -> Watcher:
-        """A page begins to watch; an older stream of the same page ends."""
+        """A page begins to watch; an older stream of the same page ends.
+
+        The stream of a case that was closed meanwhile ends at once, so that the page asks for it anew.
+        """
+        if self._closed:
+            gone = Watcher(client)
+            gone.close()
+            return gone
         if client in self._watchers:
             self._watchers.pop(client).close()
         watcher = self._watchers[client] = Watcher(client)
@@ -145,6 +160,8 @@ class Audience:
 
     def close(self) -> None:
         """End all streams."""
+        self._closed = True
+        self._editor_changed = lambda: None  # or the case and this would keep each other
         self._stop_lapse()
         for watcher in self._watchers.values():
             watcher.close()

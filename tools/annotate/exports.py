@@ -5,7 +5,7 @@ Nothing here belongs to the event loop's thread: hand over copies and write in a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,7 +55,7 @@ class Exported:
 def shown_labels(
     shape: tuple[int, int, int],
     given: Mapping[int, GivenSlice],
-    proposals: LabelMask | None = None,
+    proposals: Sequence[LabelMask] | None = None,
     hidden: Collection[int] = (),
     labels: Collection[int] | None = None,
     extents: Extents | None = None,
@@ -64,7 +64,7 @@ def shown_labels(
 
     Args:
         given: by slice.
-        proposals: (D, H, W); None for what is given alone.
+        proposals: (H, W) of each of D slices; None for what is given alone.
         hidden: slices whose proposals were rejected.
         labels: those that there are; None for all.
         extents: of labels, beyond which their proposals are not seen.
@@ -87,12 +87,12 @@ def export_labels(array: LabelMask, volume: Volume, labels: Mapping[int, Named],
         path: ends in .nii.gz, .seg.nrrd or another format of `volumes.formats`; a file that is there is replaced.
 
     Raises:
-        InputError: the file cannot be written, or its format cannot hold the grid.
+        InputError: the file cannot be written, its format cannot hold the grid, or it is DICOM and the CT is not.
     """
     from volumes.formats import write_label_map
 
     table = _table(labels, path)
-    shift = write_label_map(LabelMap(array, volume.geometry, table, volume.name), path, overwrite=True)
+    shift = write_label_map(LabelMap(array, volume.geometry, table, volume.name, volume.source), path, overwrite=True)
     notes = () if shift == 0 else (f"the format holds the grid to within {shift:.2g} mm",)
     return Exported(path, path.stat().st_size, notes=notes)
 

@@ -13,7 +13,8 @@ from tools.annotate.exports import IGNORE
 from tools.annotate.given import GivenSlice
 from tools.annotate.merging import LabelMerge, merge_labels
 from volumes.errors import InputError
-from volumes.labels import name_key
+from volumes.label_map import LabelMap
+from volumes.labels import LabelTable, name_key
 from volumes.volume import Volume
 
 
@@ -26,14 +27,16 @@ class Imported:
         merge: how the file's labels became the document's, and those to be added first.
         complete: slices on which the file says of every voxel what it is, although it does not everywhere; empty for
             a file without a label `ignore`, which does not tell.
+        notes: what the person should know of how the file was read.
     """
 
     array: npt.NDArray[np.uint8]
     merge: LabelMerge
     complete: frozenset[int]
+    notes: tuple[str, ...] = ()
 
 
-def read_import(path: Path, volume: Volume, names: Mapping[int, str]) -> Imported:
+def read_import(path: Path, volume: Volume, names: Mapping[int, str], table: LabelTable | None = None) -> Imported:
     """Read a label map that lies on the volume's grid.
 
     The file's names decide which of its labels are the document's, see `merging.merge_labels`. A label called
@@ -41,16 +44,12 @@ def read_import(path: Path, volume: Volume, names: Mapping[int, str]) -> Importe
 
     Args:
         names: of the document's labels.
+        table: names of the file's labels; None for those in the file.
 
     Raises:
         InputError: no label map, another grid, no label in it, or more labels than there are numbers.
     """
-    from volumes.formats import check_grid, read_label_map
-    from volumes.image_files import read_geometry
-
-    # Before the voxels are read: a small file can unpack to more than there is memory for.
-    check_grid(path, read_geometry(path)[0], volume.geometry, volume.name)
-    found = read_label_map(path, like=volume)
+    found = read_on_grid(path, volume, table)
     ignored = [value for value, label in found.table.items() if name_key(label.name) == IGNORE]
     occurring = [value for value in found.present() if value not in ignored]
     if not occurring:
@@ -60,7 +59,27 @@ def read_import(path: Path, volume: Volume, names: Mapping[int, str]) -> Importe
     if ignored:
         open_slices = np.isin(found.array, ignored).any((1, 2))
         complete = frozenset(np.flatnonzero(~open_slices).tolist())
-    return Imported(merge.applied(found.array), merge, complete)
+    return Imported(merge.applied(found.array), merge, complete, found.notes)
+
+
+def read_on_grid(path: Path, volume: Volume, table: LabelTable | None = None) -> LabelMap:
+    """Read a label map that lies on the volume's grid, and no other.
+
+    Args:
+        table: names of its labels; None for those in the file.
+
+    Raises:
+        InputError: no label map, or another grid.
+    """
+    from volumes.dicom.names import is_label_file_name
+    from volumes.formats import check_grid, read_label_map
+    from volumes.image_files import read_geometry
+
+    # Before the voxels are read: a small file can unpack to more than there is memory for. DICOM labels have no grid
+    # of their own, they are drawn on the volume's.
+    if not is_label_file_name(path):
+        check_grid(path, read_geometry(path)[0], volume.geometry, volume.name)
+    return read_label_map(path, like=volume, table=table)
 
 
 def as_key_slices(imported: Imported, slices: Iterable[int] | None = None) -> dict[int, GivenSlice]:

@@ -1,13 +1,14 @@
 """The journal of a case: every action since the last snapshot, on the disk before it is acknowledged.
 
 A record is a mark, the payload's length and CRC-32 (4 bytes each, little endian) and the payload: the action's running
-number (8 bytes), its kind (1 byte) and its body. A crash may leave the last record half-written: it goes, for nobody
-was told of it yet. Damage before whole records is another matter: what comes from there on is put aside, never thrown
-away.
+number (8 bytes), its kind (1 byte), the id under which it was asked for, if it had one, and its body. A crash may
+leave the last record half-written: it goes, for nobody was told of it yet. Damage before whole records is another
+matter: what comes from there on is put aside, never thrown away.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zlib
@@ -23,7 +24,23 @@ _KINDS: tuple[Kind, ...] = ("change", "undo", "redo")
 _MARK = b"KSR\x01"
 _HEAD = struct.Struct("<4sII")
 _START = struct.Struct("<QB")
+_LENGTH = struct.Struct("<H")
+_ASKED = 0x80  # added to the kind: how it was asked for follows, in JSON after its length
 _TRIES = 1000  # places looked at for a whole record behind a damaged one; more look like damage anyway
+
+
+class Asked(NamedTuple):
+    """How an action was asked for, so that one that is asked for again is not done twice.
+
+    Args:
+        client: the page that asked.
+        id: its name of the action.
+        title: what was done.
+    """
+
+    client: str
+    id: str
+    title: str
 
 
 class Record(NamedTuple):
@@ -34,6 +51,7 @@ class Record(NamedTuple):
         kind: what was done.
         body: the packed change; empty for undo and redo.
         start, end: bytes of the journal that it takes.
+        asked: how it was asked for, if it had an id.
     """
 
     number: int
@@ -41,6 +59,7 @@ class Record(NamedTuple):
     body: bytes
     start: int
     end: int
+    asked: Asked | None = None
 
 
 class Found(NamedTuple):
@@ -57,9 +76,13 @@ class Found(NamedTuple):
     damaged: bool
 
 
-def encode(number: int, kind: Kind, body: bytes) -> bytes:
+def encode(number: int, kind: Kind, body: bytes, asked: Asked | None = None) -> bytes:
     """A record as it stands in the journal."""
-    payload = _START.pack(number, _KINDS.index(kind)) + body
+    if asked is None:
+        payload = _START.pack(number, _KINDS.index(kind)) + body
+    else:
+        told = json.dumps(asked, separators=(",", ":")).encode("ascii")
+        payload = _START.pack(number, _KINDS.index(kind) | _ASKED) + _LENGTH.pack(len(told)) + told + body
     return _HEAD.pack(_MARK, len(payload), zlib.crc32(payload)) + payload
 
 
@@ -97,13 +120,13 @@ class ActionJournal:
         self.size, self.records = self.found.end, len(self.found.records)
         self._clean = self.size == len(data)
 
-    def append(self, number: int, kind: Kind, body: bytes = b"") -> None:
+    def append(self, number: int, kind: Kind, body: bytes = b"", asked: Asked | None = None) -> None:
         """Add a record; it is on the disk when this returns.
 
         Raises:
             OSError: it is not; the journal is as before.
         """
-        record = encode(number, kind, body)
+        record = encode(number, kind, body, asked)
         if not self._clean:
             self._truncate(self.size)
         self._clean = False
@@ -131,22 +154,11 @@ class ActionJournal:
         """Move everything from byte `start` on, behind `kept` records, to a file of its own; returns its path."""
         self._file.seek(start)
         rest = self._file.readall()
-        now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-        name, number = f"journal.damaged-{now}", 1
-        while self.path.with_name(name).exists():
-            number += 1
-            name = f"journal.damaged-{now}-{number}"
-        aside = self.path.with_name(name)
+        aside = free_name(self.path)
         replace_file(aside, lambda part: part.write_bytes(rest))
         self._truncate(start)
         self.size, self.records = start, kept
         return aside
-
-    def clear(self) -> None:
-        """Forget all records, which a snapshot holds now."""
-        self._clean = False
-        self.size = self.records = 0
-        self._truncate(0)
 
     def close(self) -> None:
         self._file.close()
@@ -164,6 +176,16 @@ class ActionJournal:
             self._clean = False
 
 
+def free_name(path: Path) -> Path:
+    """A name that is free beside `path` for what is damaged in it: `journal-7.bin` gives `journal-7.damaged-...`."""
+    now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    aside, number = path.with_name(f"{path.stem}.damaged-{now}"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.stem}.damaged-{now}-{number}")
+    return aside
+
+
 def _record(data: bytes, start: int) -> Record | None:
     """The whole record that begins at `start`, or None."""
     if start + _HEAD.size > len(data):
@@ -176,9 +198,27 @@ def _record(data: bytes, start: int) -> Record | None:
     if zlib.crc32(payload) != checksum:
         return None
     number, kind = _START.unpack_from(payload)
-    if kind >= len(_KINDS):
+    rest, asked = payload[_START.size :], None
+    if kind & _ASKED:
+        if len(rest) < _LENGTH.size:
+            return None
+        split = _LENGTH.size + _LENGTH.unpack_from(rest)[0]
+        asked, rest = _asked(bytes(rest[_LENGTH.size : split])), rest[split:]
+        if asked is None:
+            return None
+    if kind & ~_ASKED >= len(_KINDS):
         return None
-    return Record(number, _KINDS[kind], bytes(payload[_START.size :]), start, begin + length)
+    return Record(number, _KINDS[kind & ~_ASKED], bytes(rest), start, begin + length, asked)
+
+
+def _asked(told: bytes) -> Asked | None:
+    try:
+        parts = json.loads(told)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parts, list) or len(parts) != 3 or not all(isinstance(part, str) for part in parts):
+        return None
+    return Asked(*parts)
 
 
 def _more(data: bytes, start: int) -> bool:

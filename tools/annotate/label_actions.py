@@ -100,7 +100,6 @@ class LabelActions(State):
     def _new_labels(self, labels: Mapping[int, tuple[str, Color]]) -> dict[int, LabelState]:
         """States of labels to be added, value -> (name, colour), at the end of the list."""
         names = [state.name for state in self.labels.values()]
-        order = max((state.order for state in self.labels.values()), default=-1) + 1
         added: dict[int, LabelState] = {}
         for value, (text, color) in labels.items():
             if type(value) is not int or not 1 <= value <= MAX_LABEL or value in self.labels:
@@ -108,7 +107,7 @@ class LabelActions(State):
             name = check_name(text)
             self._check_free(names, name)
             names.append(name)
-            added[value] = LabelState(name, check_color(color), order=order + len(added))
+            added[value] = LabelState(name, check_color(color), order=self._next_order + len(added))
         return added
 
     def _check_free(self, names: list[str], name: str) -> None:

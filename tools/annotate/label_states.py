@@ -20,7 +20,8 @@ class LabelState(NamedTuple):
         color: red, green, blue, 0..255.
         visible: whether it is drawn.
         locked: whether its pixels are to stay as they are.
-        order: place in the list of labels; one that comes back by undo comes back to its place.
+        order: place in the list of labels; one that comes back by undo comes back to its place. No two labels of a case
+            ever have the same one.
     """
 
     name: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from pathlib import Path
 
 from tools.annotate.automatic_start import available_models
 from tools.annotate.document import Document
@@ -54,8 +53,12 @@ def open_case(entry: Entry, table: LabelTable | None) -> Opened:
     store = Store(entry.session, volume.shape, fingerprint(volume), name=volume.name)
     document = store.open(_first_labels(entry, table))
     try:
-        if entry.keys is not None and document.revision == 0:
+        new = document.revision == 0
+        if entry.keys is not None and new:
             _begin_with(entry, volume, document, store)
+        proposals = _proposals(store, volume, document)
+        if entry.proposals is not None and new and not proposals.slices():
+            _propose_first(entry.proposals, volume, document, store, proposals)
         return Opened(
             entry,
             volume,
@@ -63,7 +66,7 @@ def open_case(entry: Entry, table: LabelTable | None) -> Opened:
             (min(int(plane.min()) for plane in volume.array), max(int(plane.max()) for plane in volume.array)),
             store,
             document,
-            _proposals(store, volume),
+            proposals,
             read_summary(entry.session),
         )
     except BaseException:
@@ -75,7 +78,7 @@ def _first_labels(entry: Entry, table: LabelTable | None) -> Mapping[int, tuple[
     """What a new case begins with: a label to paint with at least, unless labels come with the key slices."""
     if table is not None:
         return {value: (label.name, label.color) for value, label in table.items()}
-    return {1: ("label_1", distinct_color(1))} if entry.keys is None else {}
+    return {1: ("label_1", distinct_color(1))} if entry.keys is None and entry.proposals is None else {}
 
 
 def _begin_with(entry: Entry, volume: Volume, document: Document, store: Store) -> None:
@@ -89,10 +92,25 @@ def _begin_with(entry: Entry, volume: Volume, document: Document, store: Store) 
         store.append(change)
 
 
-def _proposals(store: Store, volume: Volume) -> Proposals:
+def _propose_first(path: Path, volume: Volume, document: Document, store: Store, proposals: Proposals) -> None:
+    """What a label map says, such as a result to be reviewed, until propagation says something else."""
+    imported = read_import(path, volume, document.names)
+    change = document.put_slices({}, f"labels of {path.name}", imported.merge.colors)
+    if change is not None:
+        store.append(change)
+    labels = set(imported.merge.values.values())
+    for z, mask in enumerate(imported.array):
+        proposals.take_in(z, mask, labels)
+    proposals.hand_over(document)
+    store.save_proposals(proposals.saved(document.revision))
+
+
+def _proposals(store: Store, volume: Volume, document: Document) -> Proposals:
     proposals = Proposals(volume.shape)
     saved = store.load_proposals()
     if saved is not None:
-        for z in np.flatnonzero(saved.labels.any(axis=(1, 2))).tolist():
-            proposals.put(z, saved.labels[z], {label: float(of[z]) for label, of in saved.confidence.items()})
+        proposals.owners = dict(saved.owners)
+        for z, mask in enumerate(saved.labels):
+            proposals.put(z, mask, {label: float(of[z]) for label, of in saved.confidence.items()})
+    proposals.hand_over(document)
     return proposals

@@ -29,26 +29,32 @@ class Proposals:
         shape: (D, H, W).
 
     Attributes:
-        masks: (D, H, W) uint8, what propagation says.
+        masks: what propagation says, (H, W) uint8 by slice. None is ever written to: another one takes its place, so
+            that a copy of the list can be read in another thread.
         confidence: of each label that is carried, by slice.
+        owners: label -> which one of those that had its number it is that is proposed (`LabelState.order`).
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.masks = np.zeros(shape, np.uint8)  # takes no memory where nothing is proposed
+        self._nothing = _unwritten(np.zeros(shape[1:], np.uint8))
+        self.masks: list[Mask] = [self._nothing] * shape[0]
         self.confidence: dict[int, dict[int, float]] = {}
+        self.owners: dict[int, int] = {}
         self._labels: dict[int, tuple[int, ...]] = {}  # those that occur, of slices with any
+        self._digests: dict[int, str] = {}
 
     def put(self, z: int, mask: Mask, confidence: Mapping[int, float]) -> bool:
-        """Take over the proposals of a slice; whether there were others."""
+        """Take over the proposals of a slice, an array that is not written to any more; whether there were others."""
         labels = labels_in(mask)
         confidence = {label: round(float(confidence[label]), 4) for label in labels if label in confidence}
         same = labels == self._labels.get(z, ()) and confidence == self.confidence.get(z, {})
         if same and (not labels or np.array_equal(mask, self.masks[z])):
             return False
-        if labels or z in self._labels:
-            self.masks[z] = mask
-        self._labels[z], self.confidence[z] = labels, confidence
-        if not labels:
+        self._digests.pop(z, None)
+        if labels:
+            self.masks[z], self._labels[z], self.confidence[z] = _unwritten(mask), labels, confidence
+        else:
+            self.masks[z] = self._nothing
             del self._labels[z], self.confidence[z]
         return True
 
@@ -57,7 +63,8 @@ class Proposals:
 
         What was imported of labels that it never carried, which `confidence` lacks, stays where it says nothing.
         """
-        kept = [label for label in self._labels.get(z, ()) if label not in {**confidence, **self.confidence[z]}]
+        known = {**confidence, **self.confidence.get(z, {})}
+        kept = [label for label in self._labels.get(z, ()) if label not in known]
         if kept:
             mask = np.where((mask == 0) & np.isin(self.masks[z], kept), self.masks[z], mask)
         return self.put(z, mask, confidence)
@@ -68,29 +75,38 @@ class Proposals:
         known = {label: value for label, value in self.confidence.get(z, {}).items() if label not in labels}
         return self.put(z, np.where((mask == 0) & others, self.masks[z], mask), known)
 
-    def drop(self, labels: AbstractSet[int]) -> None:
-        """Forget what is proposed of labels whose numbers are others' now."""
-        for z in self.slices_with(labels):
-            kept = np.where(np.isin(self.masks[z], list(labels)), np.uint8(0), self.masks[z])
+    def hand_over(self, document: Document) -> set[int]:
+        """Forget what is proposed of labels whose numbers are others' now; returns these numbers.
+
+        What is proposed of a label that was deleted, or whose addition was undone, is not seen, and comes back with it.
+        """
+        owners = {value: label.order for value, label in document.labels.items()}
+        stale = {value for value, order in owners.items() if self.owners.get(value, order) != order}
+        for z in self.slices_with(stale):
+            kept = np.where(np.isin(self.masks[z], list(stale)), np.uint8(0), self.masks[z])
             self.put(z, kept, self.confidence.get(z, {}))
+        self.owners.update(owners)
+        return stale
 
     def saved(self, revision: int) -> SavedProposals:
-        """A copy of them as it is kept on the disk."""
+        """What is kept of them on the disk."""
         depth = len(self.masks)
         labels = {label for of in self.confidence.values() for label in of}
         confidence = {label: np.zeros(depth, np.float32) for label in labels}
         for z, of in self.confidence.items():
             for label, value in of.items():
                 confidence[label][z] = value
-        return SavedProposals(self.masks.copy(), confidence, {}, revision)
+        return SavedProposals(list(self.masks), confidence, dict(self.owners), revision)
 
     def slices(self) -> list[int]:
         """Slices with proposals, whether they are shown or not."""
         return sorted(self._labels)
 
     def digest(self, z: int) -> str:
-        """What tells the slice's proposals from others."""
-        return proposal_digest(self.masks[z])
+        """What tells the slice's proposals from others; 0.3 ms, and asked for at every change of rejected ones."""
+        if z not in self._digests:
+            self._digests[z] = proposal_digest(self.masks[z])
+        return self._digests[z]
 
     def is_rejected(self, z: int, document: Document) -> bool:
         """Whether just these proposals of the slice were rejected."""
@@ -130,10 +146,18 @@ class Proposals:
         """Slices on which one of the labels is proposed."""
         return [z for z, present in sorted(self._labels.items()) if not labels.isdisjoint(present)]
 
-    def mean_confidence(self, label: int) -> float | None:
-        """Over the slices on which the label is proposed; None if there is none."""
-        values = [of[label] for of in self.confidence.values() if label in of]
-        return round(sum(values) / len(values), 4) if values else None
+    def mean_confidence(self) -> dict[int, float]:
+        """Of each label over the slices on which it is proposed."""
+        values: dict[int, list[float]] = {}
+        for of in self.confidence.values():
+            for label, value in of.items():
+                values.setdefault(label, []).append(value)
+        return {label: round(sum(of) / len(of), 4) for label, of in values.items()}
+
+
+def _unwritten(mask: Mask) -> Mask:
+    mask.setflags(write=False)
+    return mask
 
 
 def _within(document: Document, label: int, z: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cps.journal import replace_file
-from tools.annotate.changes import Shape, digest_from_json
+from tools.annotate.changes import Shape
 from tools.annotate.packing import compress, damaged, decompress, pack, split, unpack
 from volumes.labels import MAX_LABEL
 
@@ -22,15 +23,15 @@ class SavedProposals:
     """What propagation says.
 
     Attributes:
-        labels: (D, H, W) uint8.
+        labels: (H, W) uint8 of each of D slices.
         confidence: label -> (D,) float32 in [0, 1].
-        digests: z -> digest of the slice's proposal, where it is wanted.
+        owners: label -> which one of those that had its number is meant; see `Proposals.owners`.
         revision: of the document that it was computed for.
     """
 
-    labels: NDArray[np.uint8]
+    labels: Sequence[NDArray[np.uint8]]
     confidence: dict[int, NDArray[np.float32]]
-    digests: dict[int, str]
+    owners: dict[int, int]
     revision: int
 
 
@@ -39,10 +40,10 @@ def write_proposals(path: Path, proposals: SavedProposals) -> None:
     masks = [compress(mask) for mask in proposals.labels]
     values = [np.asarray(proposals.confidence[label], "<f4").tobytes() for label in sorted(proposals.confidence)]
     head = {
-        "shape": list(proposals.labels.shape),
+        "shape": [len(masks), *proposals.labels[0].shape],
         "revision": proposals.revision,
         "confidence": sorted(proposals.confidence),
-        "digests": [[z, digest] for z, digest in sorted(proposals.digests.items())],
+        "owners": sorted(proposals.owners.items()),
         "sizes": [len(part) for part in (*masks, *values)],
     }
     content = pack(head, (*masks, *values))
@@ -67,21 +68,19 @@ def read_proposals(path: Path, shape: Shape) -> SavedProposals:
     head, body = unpack(content[start:], path)
     parts = split(body, head.get("sizes"), path)
     depth, height, width = shape
-    labels, digests, revision = head.get("confidence"), head.get("digests"), head.get("revision")
+    labels, owners, revision = head.get("confidence"), head.get("owners", []), head.get("revision")
     if head.get("shape") != list(shape) or type(revision) is not int:
         raise damaged(path, "proposals of another shape")
     if not isinstance(labels, list) or not all(type(v) is int and 1 <= v <= MAX_LABEL for v in labels):
         raise damaged(path, "confidences of what is no label")
     if len(parts) != depth + len(labels) or any(len(part) != 4 * depth for part in parts[depth:]):
         raise damaged(path, f"{len(parts)} parts for {depth} slices and {len(labels)} labels")
-    if not isinstance(digests, list) or not all(
-        isinstance(r, list) and len(r) == 2 and type(r[0]) is int for r in digests
+    if not isinstance(owners, list) or not all(
+        isinstance(row, list) and len(row) == 2 and all(type(number) is int for number in row) for row in owners
     ):
-        raise damaged(path, "digests in another form")
-    array = np.empty(shape, np.uint8)
-    for mask, part in zip(array, parts, strict=False):
-        mask[...] = decompress(part, height * width, path).reshape(height, width)
+        raise damaged(path, "owners of labels in another form")
+    masks = [decompress(part, height * width, path).reshape(height, width) for part in parts[:depth]]
     confidence = {
         v: np.frombuffer(part, "<f4").astype(np.float32) for v, part in zip(labels, parts[depth:], strict=True)
     }
-    return SavedProposals(array, confidence, {z: digest_from_json(digest, path) for z, digest in digests}, revision)
+    return SavedProposals(masks, confidence, dict(owners), revision)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tools.annotate.engine_updates import Failed, Finished, Proposed
+from tools.annotate.loading import loading
 
 if TYPE_CHECKING:
     from propagation_module.propagator import Propagator
@@ -54,7 +55,8 @@ class Proposer:
     def load(self) -> Propagator:
         """Have the network ready."""
         if self._propagator is None:
-            self._propagator = self._make_propagator()
+            with loading():
+                self._propagator = self._make_propagator()
         return self._propagator
 
     def forget(self) -> None:

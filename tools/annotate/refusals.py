@@ -15,11 +15,14 @@ class Refusal(Exception):
     Args:
         status: of the answer.
         found, expected, fix: as in `InputError`.
+        reason: for what the page does about it by itself; `watching`: another page edits.
     """
 
-    def __init__(self, status: int, found: str, expected: str, fix: str) -> None:
+    def __init__(self, status: int, found: str, expected: str, fix: str, reason: str | None = None) -> None:
         super().__init__(found)
         self.status, self.parts = int(status), {"found": found, "expected": expected, "fix": fix}
+        if reason is not None:
+            self.parts["reason"] = reason
 
     @classmethod
     def of(cls, error: InputError, status: int) -> Refusal:

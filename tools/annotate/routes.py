@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -85,7 +86,7 @@ async def image(case: Case, slab: Slab) -> StreamingResponse:
 @router.get(CASE + "/pixels")
 async def pixels(case: Case, slab: Slab) -> StreamingResponse:
     """What is given and what is proposed on slices, as run-length codes."""
-    nothing = mask_block(case.proposals.masks[0] * 0)
+    nothing = mask_block(np.zeros(case.volume.shape[1:], np.uint8))
 
     async def slices() -> AsyncIterator[bytes]:
         for z in slab:

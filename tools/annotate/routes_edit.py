@@ -12,15 +12,12 @@ from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
 
 from tools.annotate import bodies
-from tools.annotate.case import OpenCase
-from tools.annotate.changes import Change
+from tools.annotate.case import Action, Long, OpenCase
 from tools.annotate.document import Document
+from tools.annotate.loading import load_tools
 from tools.annotate.protocol import CASE, pixels_of, runs_of
 from tools.annotate.refusals import invalid
 from tools.annotate.routes import Case
-from tools.annotate.runs import load_tools
-
-Action = Callable[[Document], Change | None]
 
 router = APIRouter()
 
@@ -28,13 +25,15 @@ router = APIRouter()
 @router.post(CASE + "/edit")
 async def edit(body: Annotated[bodies.Edit, Body()], case: Case) -> JSONResponse:
     """Do one action; it is on the disk when this answers."""
-    case.check_editor(body.client)
-    once = None if body.id is None else (body.client, body.id)
+    client = body.client
+    once = None if body.id is None else (client, body.id)
     if not isinstance(body, bodies.Step):
-        return JSONResponse(await case.commit(_action(body, case), once=once))
-    if body.action == "undo":
-        return JSONResponse(await case.commit(lambda document: document.undo(), "undo", once=once))
-    return JSONResponse(await case.commit(lambda document: document.redo(), "redo", once=once))
+        answer = await case.commit(_action(body, case), once=once, client=client)
+    elif body.action == "undo":
+        answer = await case.commit(lambda document: document.undo(), "undo", once=once, client=client)
+    else:
+        answer = await case.commit(lambda document: document.redo(), "redo", once=once, client=client)
+    return JSONResponse(answer)
 
 
 @router.post(CASE + "/propagate")
@@ -121,7 +120,7 @@ def _action(
         case bodies.LockLabel(value=value, locked=locked):
             return lambda document: document.set_locked(value, locked)
         case bodies.DeleteLabel(value=value):
-            return lambda document: document.delete_label(value)
+            return lambda _: lambda fork: fork.delete_label(value)
     raise AssertionError(body)
 
 
@@ -142,9 +141,10 @@ def _accept_all(body: bodies.AcceptAll, case: OpenCase) -> Action:
     if not first <= last < depth:
         raise invalid(f"slices {first} to {last}", f"slices 0 to {depth - 1}", "correct the range")
 
-    def act(document: Document) -> Change | None:
+    def act(document: Document) -> Long:
         open_slices = [z for z in proposals.slices() if first <= z <= last and proposals.visible_labels(z, document)]
-        return document.accept_all((z, proposals.open_to(z, document)) for z in open_slices)
+        found = [(z, proposals.open_to(z, document)) for z in open_slices]
+        return lambda fork: fork.accept_all(found)
 
     return act
 

@@ -25,9 +25,16 @@ from tools.annotate.refusals import Refusal, invalid
 from tools.annotate.routes import Case, Registry
 from tools.annotate.taking_in import renumbered
 from tools.annotate.uploads import check_self_contained
-from tools.files import LABEL_SUFFIXES, suffix_of
+from tools.files import ALL_LABEL_SUFFIXES, suffix_of
+from volumes.errors import InputError
 
-ENDINGS = {"nifti": ".nii.gz", "seg_nrrd": ".seg.nrrd", "sparse": "_key_slices.nii.gz"}
+ENDINGS = {
+    "nifti": ".nii.gz",
+    "seg_nrrd": ".seg.nrrd",
+    "sparse": "_key_slices.nii.gz",
+    "dicom_seg": ".seg.dcm",
+    "rtstruct": ".rtstruct.dcm",
+}
 """What an export of each kind adds to the name of the case."""
 
 router = APIRouter()
@@ -76,15 +83,17 @@ async def take_in(
     wanted = None if slices is None else sorted({int(z) for z in slices.split(",")})
     if content_type.partition(";")[0].strip().lower() == "application/json":
         path = cases.worklist.file_in_root(await _named(request))
-        return JSONResponse(await _take(case, path, kind, wanted))
+        return JSONResponse(await _take(case, path, kind, wanted, client))
     async with _received(request, case, unquote(x_filename)) as path:
-        return JSONResponse(await _take(case, path, kind, wanted))
+        return JSONResponse(await _take(case, path, kind, wanted, client))
 
 
-async def _take(case: OpenCase, path: Path, kind: str, slices: list[int] | None) -> dict[str, Any]:
+async def _take(case: OpenCase, path: Path, kind: str, slices: list[int] | None, client: str) -> dict[str, Any]:
     names = case.document.names
     await asyncio.to_thread(check_self_contained, path)
     imported = await asyncio.to_thread(imports.read_import, path, case.volume, names)
+    for note in imported.notes:
+        case.notice(f"import: {note}", "info")
     if kind == "key_slices":
         found = await asyncio.to_thread(imports.as_key_slices, imported, slices)
 
@@ -92,10 +101,10 @@ async def _take(case: OpenCase, path: Path, kind: str, slices: list[int] | None)
             merge = merge_again(imported.merge, names, document.names, path)
             return document.put_slices(renumbered(found, merge), f"import {len(found)} key slices", merge.colors)
 
-        return await case.commit(act)
+        return await case.commit(lambda _: act, client=client)
     depth = case.volume.shape[0]
     chosen = range(depth) if slices is None else [z for z in slices if z < depth]
-    return await case.take_proposals(imported, names, chosen)
+    return await case.take_proposals(imported, names, chosen, client)
 
 
 async def _named(request: Request) -> str:
@@ -108,15 +117,22 @@ async def _named(request: Request) -> str:
 @asynccontextmanager
 async def _received(request: Request, case: OpenCase, name: str) -> AsyncIterator[Path]:
     """The file that is sent, in the session folder for as long as it is read."""
-    suffix = suffix_of(Path(name), LABEL_SUFFIXES)
+    suffix = suffix_of(Path(name), ALL_LABEL_SUFFIXES)
     if suffix is None:
-        raise invalid("a file name with another ending", f"one of {', '.join(LABEL_SUFFIXES)}", "choose a label map")
+        expected = f"one of {', '.join(ALL_LABEL_SUFFIXES)}"
+        raise invalid("a file name with another ending", expected, "choose a label map")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=case.store.folder) as folder:
         path = Path(folder) / f"import{suffix}"
         with path.open("wb") as file:
             async for chunk in request.stream():
                 file.write(chunk)
-        yield path
+        try:
+            yield path
+        except InputError as error:
+            if error.where != str(path):
+                raise
+            # The person knows the file by the name that it has there.
+            raise InputError(Path(name).name, found=error.found, expected=error.expected, fix=error.fix) from error
 
 
 def _url(case: OpenCase, path: Path) -> str:

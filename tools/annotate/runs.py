@@ -6,10 +6,11 @@ The engine tells of it in its own thread; everything here happens in the event l
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from tools.annotate.engine_updates import (
     Proposed,
     Working,
 )
+from tools.annotate.loading import load_tools
 from tools.annotate.merging import merge_again
 from tools.annotate.refusals import Refusal, closed_just_now
 from tools.annotate.taking_in import allowed, renumbered
@@ -64,28 +66,27 @@ class Runs:
     def __init__(self, case: OpenCase, networks: Networks) -> None:
         self.running: str | None = None
         self.progress = {"done": 0, "total": 0}
-        self._case, self._networks = case, networks
+        # Not in a circle: a case that was closed goes at once, with its CT, and waits for no garbage collection.
+        self._case: OpenCase = weakref.proxy(case)
+        self._networks = networks
         self._engine: Engine | None = None
-        self._closed = False
+        self._closed = self._deaf = False
         self._warm_up: asyncio.TimerHandle | None = None
         self._run = 0
-        self._names: dict[int, str] = {}  # of the labels when the run began
         self._stale: dict[int, int] = {}  # label -> last run that means another label by its number
         self._tasks: set[asyncio.Task[Any]] = set()  # an event loop alone would forget them
 
     def propagate(self) -> None:
         """Propagate what is given now; a run that is under way ends."""
-        document = self._case.document
         engine = self._opened()
-        self._names = document.names
-        self._run = engine.start(document.slices, document.extents, document.revision, self._names)
+        document = self._case.document
+        self._run = engine.start(document.slices, document.extents, document.revision, document.names)
         self._tell_progress(PROPAGATION, 0, 0)
 
     def automatic(self, model: str) -> None:
         """Let a reference model find key slices; a run that is under way ends."""
         engine = self._opened()
-        self._names = self._case.document.names
-        self._run = engine.automatic(model, self._names)
+        self._run = engine.automatic(model, self._case.document.names)
         self._tell_progress(AUTOMATIC, 0, 0)
 
     def cancel(self) -> None:
@@ -105,12 +106,13 @@ class Runs:
             self._engine.tell_all()
 
     async def close(self) -> None:
-        """End what runs, and the engine's thread."""
+        """End what runs, and the engine's thread. One that does not end soon is not listened to any more."""
         self._closed = True
         if self._warm_up is not None:
             self._warm_up.cancel()
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.close)
+        if self._engine is not None and not await asyncio.to_thread(self._engine.close):
+            self._keep_proposals()  # which it did not tell the end of
+        self._deaf, self._engine = True, None
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -132,6 +134,8 @@ class Runs:
         return self._engine
 
     def _receive(self, update: EngineUpdate) -> None:
+        if self._deaf:
+            return
         case, current = self._case, update.run == self._run
         if isinstance(update, Proposed):
             if case.proposals.follow(update.z, *self._not_stale(update)):
@@ -142,22 +146,22 @@ class Runs:
             case.suggest(update.suggestion)
             self._keep_proposals()
             if current:
-                self._tell_progress(None, self.progress["total"], self.progress["total"])
+                self._tell_end("done")
         elif isinstance(update, Working):
             if current:
                 self._tell_progress(AUTOMATIC, update.done, update.total)
         elif isinstance(update, KeySlicesFound):
             if current:
-                self._tell_progress(None, 0, 0)
-            self.begin(self._take(update, self._names))
+                self._tell_end("done")
+            self.begin(self._take(update))
         elif isinstance(update, Cancelled):
             self._keep_proposals()
             if current:
-                self._tell_progress(None, 0, 0)
+                self._tell_end("stopped")
         elif isinstance(update, Failed):
             case.notice(update.message, "error")
             if current:
-                self._tell_progress(None, 0, 0)
+                self._tell_end("failed")
 
     def _not_stale(self, update: Proposed) -> tuple[npt.NDArray[np.uint8], dict[int, float]]:
         """Mask and confidence without labels whose numbers are others' by now."""
@@ -167,7 +171,7 @@ class Runs:
         mask = np.where(np.isin(update.mask, stale), np.uint8(0), update.mask)
         return mask, {label: value for label, value in update.confidence.items() if label not in stale}
 
-    async def _take(self, found: KeySlicesFound, names: dict[int, str]) -> None:
+    async def _take(self, found: KeySlicesFound) -> None:
         """Key slices of the reference model become the document's, like an action of the person."""
         case = self._case
         if not found.key_slices:
@@ -177,13 +181,13 @@ class Runs:
         left_out: list[str] = []
 
         def act(document: Document) -> Change | None:
-            merge = merge_again(found.merge, names, document.names, "reference model")
+            merge = merge_again(found.merge, found.names, document.names, "reference model")
             kept, refused = allowed(document, renumbered(found.key_slices, merge))
             left_out.extend(refused)
             return document.put_slices(kept, title, merge.colors)
 
         try:
-            await case.commit(act)
+            await case.commit(lambda _: act)
             if left_out:
                 text = f"automatic start: {', '.join(left_out)} left out where locked or beyond the marks"
                 case.notice(text, "info")
@@ -193,19 +197,21 @@ class Runs:
     def _keep_proposals(self) -> None:
         self.begin(self._case.keep_proposals())
 
-    def _tell_progress(self, running: str | None, done: int, total: int) -> None:
+    def _tell_progress(self, running: str, done: int, total: int) -> None:
         progress = {"done": done, "total": total}
         if (running, progress) != (self.running, self.progress):
             self.running, self.progress = running, progress
             self._case.audience.publish("progress", {**progress, "running": running})
+
+    def _tell_end(self, how: Literal["done", "stopped", "failed"]) -> None:
+        """What ran has ended; of one that was stopped it stays known how far it came."""
+        if how == "done":
+            self.progress = {**self.progress, "done": self.progress["total"]}
+        self.running = None
+        self._case.audience.publish("progress", {**self.progress, "running": None, "ended": how})
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something of the case beside the requests; `close` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def load_tools() -> None:
-    """Load what assisted painting needs, which takes a second."""
-    from tools.annotate import assist  # noqa: F401

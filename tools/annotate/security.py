@@ -4,7 +4,8 @@ In order: the Host that was asked for (against other sites' names for this addre
 says of the page that asks (against other sites' pages), the token, the size of the body. What a body really holds is
 counted as it comes in, whatever its length was said to be.
 
-The token opens the page as `/?token=...`, which sets a cookie; scripts send `Authorization: Bearer`.
+The token opens the page as `/?token=...`, which sets a cookie; scripts send `Authorization: Bearer`; MONAI Label's
+clients have it in their address (`monai_label.door`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
+from tools.annotate.monai_label.door import takes_files, token_in_path, without_token
 from tools.annotate.protocol import BODY_LIMIT, IMPORT_LIMIT
 from tools.annotate.refusals import Refusal
 
@@ -83,7 +85,9 @@ class Guard:
             await _answer(refusal, send)
             return
         extra = [(b"set-cookie", self._set_cookie())] if opened else []
-        limit = IMPORT_LIMIT if scope["path"].endswith("/import") else BODY_LIMIT
+        scope = without_token(scope, self._token)
+        with_files = scope["path"].endswith("/import") or takes_files(scope["path"])
+        limit = IMPORT_LIMIT if with_files else BODY_LIMIT
         if _stated_length(scope) > limit:
             await _answer(_too_large(limit), send)
             return
@@ -98,6 +102,7 @@ class Guard:
         for header in _values(scope, b"cookie"):
             pairs = (pair.strip().partition(b"=") for pair in header.split(b";"))
             shown += [value for name, _, value in pairs if name == self.cookie.encode()]
+        shown.append(token_in_path(scope["path"]))
         if any(hmac.compare_digest(one, self._token) for one in shown):
             return False
         query = [pair.partition(b"=") for pair in scope["query_string"].split(b"&")]

@@ -8,6 +8,8 @@ import webbrowser
 import uvicorn
 from fastapi import FastAPI
 
+from tools.annotate.loading import keep_for_good
+
 GRACE_SECONDS = 3
 """What a request that is under way gets when the server ends; a stroke needs milliseconds."""
 
@@ -40,10 +42,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        keep_for_good()
         print(self._address if not self._browser else f"Annotate at {self._address} (Ctrl-C ends)", flush=True)
         if self._browser:
             webbrowser.open(self._address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.cases.end_streams()  # or the pages' streams would keep it waiting
+        self._app.state.monai_label.inference.end()
         await super().shutdown(sockets)

@@ -5,9 +5,10 @@ Everything that is to survive is in `State`; the actions of a person are in `doc
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tools.annotate.changes import (
     Change,
@@ -29,6 +30,8 @@ from tools.annotate.packing import compress, damaged, decompress, pack, split, u
 from volumes.labels import MAX_LABEL
 
 _FORMAT = 1
+
+_State = TypeVar("_State", bound="State")
 
 
 class State:
@@ -52,6 +55,8 @@ class State:
         self.extents: dict[int, Extent] = {}
         self.rejected: dict[int, str] = {}
         self.revision = 0
+        self._next_order = 0  # of labels; never given twice, so that it tells a label from others of its number
+        self._order_before = 0  # the last new change
         self._history = History()
 
     @property
@@ -107,6 +112,18 @@ class State:
         """
         return self._done(change, self._outcome(change, forward=True))
 
+    def fork(self: _State) -> _State:
+        """The same state, without a history, to work a change out beside this one; `adopt` takes it over."""
+        other = copy.copy(self)
+        for table in _TABLES.values():
+            setattr(other, table, dict(getattr(self, table)))
+        other._history = History()
+        return other
+
+    def adopt(self, fork: State, change: Change) -> Change:
+        """Apply a change that was done to a fork of this state; returns it. This one must not have changed since."""
+        return self._done(change, {entry.key: fork.value(entry.key) for entry in change.entries})
+
     def take_back(self) -> None:
         """As if the last action, undo or redo had never been: for one that could not be saved.
 
@@ -116,6 +133,8 @@ class State:
         assert move is not None, "nothing to take back"
         newest = self._history.undone[-1] if move == "undo" else self._history.done[-1]
         self._apply(self._unpacked(newest), forward=move == "undo")
+        if move == "act":
+            self._next_order = self._order_before
         self._history.take_back()
         self.revision -= 1
 
@@ -131,6 +150,7 @@ class State:
             "shape": list(self.shape),
             "revision": self.revision,
             "labels": [[value, label_to_json(label)] for value, label in self.labels.items()],
+            "next_order": self._next_order,
             "extents": [[label, list(extent)] for label, extent in sorted(self.extents.items())],
             "rejected": [[z, digest] for z, digest in sorted(self.rejected.items())],
             "slices": [[z, says_to_json(given.says)] for z, given in slices],
@@ -146,9 +166,9 @@ class State:
         if head.get("shape") != list(self.shape):
             raise damaged(where, f"the shape {head.get('shape')} for a volume of {list(self.shape)}"[:80])
         parts = split(body, head.get("sizes"), where)
-        revision, done = head.get("revision"), head.get("done")
+        revision, done, order = head.get("revision"), head.get("done"), head.get("next_order", 0)
         slices = _rows(head, "slices", self.shape[0] - 1, where)
-        if type(revision) is not int or revision < 0 or type(done) is not int:
+        if type(revision) is not int or revision < 0 or type(done) is not int or type(order) is not int:
             raise damaged(where, "a state without revision or history")
         if not 0 <= done <= len(parts) - len(slices):
             raise damaged(where, "a state whose history does not fit its parts")
@@ -164,6 +184,7 @@ class State:
             self._set(("slice", z), GivenSlice(mask, *says_from_json(content, where)))
         history = parts[len(slices) :]
         self._history = History(history[:done], history[done:])
+        self._next_order = max(self._next_order, order)
         self.revision = revision
 
     # How it is done.
@@ -176,6 +197,7 @@ class State:
 
     def _done(self, change: Change, values: Mapping[Key, Value]) -> Change:
         """A new change has come to these values."""
+        self._order_before = self._next_order
         for key, value in values.items():
             self._set(key, value)
         self._history.act(change.packed)
@@ -206,6 +228,8 @@ class State:
         else:
             table[number] = value
         if kind == "label":  # one that comes back comes back to its place
+            if isinstance(value, LabelState):
+                self._next_order = max(self._next_order, value.order + 1)
             self.labels = dict(sorted(self.labels.items(), key=lambda item: (item[1].order, item[0])))
 
     def _unpacked(self, packed: bytes) -> Change:

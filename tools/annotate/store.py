@@ -1,8 +1,8 @@
 """The session folder of one case: every acknowledged action is in it, whatever happens to the process.
 
-`snapshot.bin` holds the document up to some action, undo history included, and is replaced in one step; `journal.bin`
-holds the actions since. Actions are numbered through, so one that is in both counts once: between any two steps of
-writing a snapshot the folder can be left as it is.
+A snapshot holds the document up to some action, undo history included; a journal the actions since (`generations`).
+Actions are numbered through, so one that is in both counts once: between any two steps of writing a snapshot the folder
+can be left as it is. How the document comes back is in `bringing_back`.
 
 One process at a time has a case open. A store is used by one thread at a time, and while `append` is under way nobody
 changes the document: it may write a snapshot of it.
@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from cps.journal import replace_file, settle, write_whole
+from cps.journal import settle, write_whole
 from networks.locks import locked
+from tools.annotate.bringing_back import BroughtBack, remember
 from tools.annotate.changes import Change, Shape
 from tools.annotate.document import Document
-from tools.annotate.journal import ActionJournal, Record
+from tools.annotate.generations import drop_older, files_of, journal_path, remove_leftovers, write_snapshot
+from tools.annotate.journal import ActionJournal, Asked
 from tools.annotate.packing import damaged
 from tools.annotate.proposals_file import SavedProposals, read_proposals, write_proposals
 from volumes.errors import InputError
@@ -33,8 +35,8 @@ from volumes.volume import Volume
 COMPACT_RECORDS = 1000  # reopening applies them one by one, 0.3 ms each
 COMPACT_BYTES = 8 << 20
 
-_FORMAT = 1
-_SNAPSHOT = b"KEYSLICE SNAPSHOT\n"
+_FORMAT = 2
+_FORMATS = (1, 2)  # the first had one snapshot and one journal, without numbers
 
 
 class NotSaved(InputError):
@@ -52,6 +54,7 @@ class Store:
 
     Attributes:
         notices: lines to show to the person: what was found damaged, and what became of it.
+        asked: (client, id) of the last actions that had an id, and what was done.
     """
 
     def __init__(self, folder: Path, shape: Shape, fingerprint: str, *, name: str) -> None:
@@ -60,7 +63,9 @@ class Store:
         self._case = {"format": _FORMAT, "name": name, "shape": list(shape), "fingerprint": fingerprint}
         self._shape = shape
         self._open = ExitStack()
+        self.asked: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._number = 0  # of the last action
+        self._closed = False
         self._patience = 1  # times the usual length of a journal before the next snapshot
 
     def open(self, labels: Mapping[int, tuple[str, Color]] | None = None) -> Document:
@@ -70,21 +75,25 @@ class Store:
             labels: value -> (name, colour) that a new document begins with.
 
         Raises:
-            InputError: the folder is another CT's, is in use, cannot be written to, or its snapshot is damaged.
+            InputError: the folder is another CT's, is in use, cannot be written to, or no snapshot in it can be read.
         """
         try:
             self._open.enter_context(_alone(self.folder))
+            remove_leftovers(self.folder)
             self._begin(labels)
             return self._bring_back()
         except OSError as error:
             self.close()
-            raise _one_line(error, self.folder) from error
+            raise _cannot_use(error, self.folder) from error
         except BaseException:
             self.close()
             raise
 
-    def append(self, action: Change | Literal["undo", "redo"]) -> None:
+    def append(self, action: Change | Literal["undo", "redo"], asked: Asked | None = None) -> None:
         """Write what was just done to the document; it is on the disk when this returns.
+
+        Args:
+            asked: how it was asked for, if it had an id.
 
         Raises:
             NotSaved: it is not, as on a full disk.
@@ -92,13 +101,15 @@ class Store:
         number = self._number + 1
         try:
             if isinstance(action, Change):
-                self._journal.append(number, "change", action.packed)
+                self._journal.append(number, "change", action.packed, asked)
             else:
-                self._journal.append(number, action)
+                self._journal.append(number, action, asked=asked)
         except OSError as error:
             line = _one_line(error, self._journal.path)
             raise NotSaved(line.where, found=line.found, expected=line.expected, fix=line.fix) from error
         self._number = number
+        if asked is not None:
+            remember(self.asked, asked)
         many = self._journal.records >= COMPACT_RECORDS * self._patience
         much = self._journal.size >= max(COMPACT_BYTES * self._patience, self._snapshot_size)
         if (many or much) and self._document.revision == number:
@@ -107,6 +118,8 @@ class Store:
     def save_proposals(self, proposals: SavedProposals) -> None:
         """Keep what propagation says, so that a reopened case shows it; raises NotSaved."""
         path = self.folder / "proposals.bin"
+        if self._closed:  # they may be another process's by now, or of a case that was opened again
+            raise NotSaved(path, found="a case that was closed", expected="an open one", fix="open it again")
         try:
             write_proposals(path, proposals)
         except OSError as error:
@@ -124,13 +137,16 @@ class Store:
 
     @property
     def exports(self) -> Path:
-        """The folder for exported files; made if it is not there."""
+        """The folder for exported files; made if it is not there. Raises InputError if a link leads elsewhere."""
         folder = self.folder / "exports"
         folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            raise InputError(folder, found="a link", expected="a folder of the session's own", fix="remove the link")
         return folder
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; nothing is written into it any more."""
+        self._closed = True
         self._open.close()
 
     def __enter__(self) -> Store:
@@ -145,24 +161,26 @@ class Store:
 
     def _begin(self, labels: Mapping[int, tuple[str, Color]] | None) -> None:
         """The files of a new case, the last of them case.json; those of an old one are checked."""
-        described, snapshot, journal = (self.folder / name for name in ("case.json", "snapshot.bin", "journal.bin"))
+        described = self.folder / "case.json"
         if described.exists():
             self._check_case(described)
-            if not snapshot.exists():
-                raise damaged(snapshot, "no such file")
             return
-        if journal.exists() and journal.stat().st_size:
+        if any(path.stat().st_size for _, path in files_of(self.folder, "journal")):
             raise damaged(described, "no such file beside a journal")
-        _write_snapshot(snapshot, Document(self._shape, labels))
-        write_whole(described, json.dumps(self._case, indent=2, ensure_ascii=False) + "\n")
-        settle(described, self.folder.parent)
+        ActionJournal(journal_path(self.folder, 0)).close()
+        write_snapshot(self.folder, Document(self._shape, labels))
+        self._describe(described)
+
+    def _describe(self, path: Path) -> None:
+        write_whole(path, json.dumps(self._case, indent=2, ensure_ascii=False) + "\n")
+        settle(path, self.folder.parent)
 
     def _check_case(self, path: Path) -> None:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise damaged(path, "text that is not JSON") from error
-        if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        if not isinstance(found, dict) or found.get("format") not in _FORMATS:
             raise InputError(
                 path, found="another format", expected=f"format {_FORMAT}", fix="open it with the version that wrote it"
             )
@@ -174,56 +192,44 @@ class Store:
                     expected=f"that of {self._case['name']} {self._case['shape']}",
                     fix="open that CT, or use --session for another folder",
                 )
+        if found["format"] != _FORMAT:  # an earlier version must not go on beside it
+            self._describe(path)
 
     def _bring_back(self) -> Document:
-        snapshot = self.folder / "snapshot.bin"
-        self._document = _read_snapshot(snapshot, self._shape)
-        self._snapshot_size = snapshot.stat().st_size
-        self._journal = ActionJournal(self.folder / "journal.bin")
-        self._open.callback(self._journal.close)
-        held = self._document.revision
-        self._replay()
-        if self._document.revision == held and self._journal.size:
-            self._journal.clear()  # all of it is in the snapshot, and what comes next must not follow on a gap
+        found = BroughtBack(self.folder, self._shape)
+        self._document, self._journal, self.asked = found.document, found.journal, found.asked
+        self._open.callback(lambda: self._journal.close())
+        self.notices += found.notices
         self._number = self._document.revision
+        self._snapshot_size = max(path.stat().st_size for _, path in files_of(self.folder, "snapshot"))
+        if not found.sound:
+            self._compact()
         return self._document
 
-    def _replay(self) -> None:
-        """Apply what the snapshot does not hold; what cannot be read or applied goes or is put aside."""
-        found = self._journal.found
-        for place, record in enumerate(found.records):
-            if record.number <= self._document.revision:
-                continue
-            if record.number > self._document.revision + 1 or not _apply(self._document, record):
-                self._put_aside(record.start, place)
-                return
-        if found.damaged:
-            self._put_aside(found.end, len(found.records))
-        elif rest := self._journal.drop_rest():
-            self.notices.append(
-                f"The last action had been written only in part when the program ended ({rest} bytes) and was "
-                "dropped; it had not been acknowledged."
-            )
-
-    def _put_aside(self, start: int, kept: int) -> None:
-        aside = self._journal.put_aside(start, kept)
-        self.notices.append(
-            f"The journal is damaged after action {self._document.revision}; all before is here, the rest was put "
-            f"aside in {aside.name}."
-        )
-
     def _compact(self) -> None:
-        """A new snapshot, then an empty journal. If that fails nothing is lost; it is tried again much later.
+        """A new journal, then its snapshot. If that fails nothing is lost; it is tried again much later.
 
         It raises nothing: the action that led here is on the disk and counts.
         """
+        number = self._document.revision
+        path = journal_path(self.folder, number)
         try:
-            self._snapshot_size = _write_snapshot(self.folder / "snapshot.bin", self._document)
-            self._journal.clear()
-            self._patience = 1
+            journal = self._journal if path == self._journal.path else ActionJournal(path)
+            try:
+                self._snapshot_size = write_snapshot(self.folder, self._document)
+            except BaseException:
+                if journal is not self._journal:
+                    journal.close()
+                    path.unlink()
+                raise
         except (OSError, MemoryError) as error:
             self._patience *= 2
             self.notices.append(f"No snapshot could be written, the journal goes on ({_one_line(error, self.folder)}).")
+            return
+        if journal is not self._journal:
+            self._journal.close()
+        self._journal, self._patience = journal, 1
+        drop_older(self.folder)
 
 
 def fingerprint(volume: Volume) -> str:
@@ -249,36 +255,14 @@ def _alone(folder: Path) -> ExitStack:
     return stack
 
 
-def _apply(document: Document, record: Record) -> bool:
-    """Whether the action could be applied."""
-    try:
-        if record.kind == "change":
-            document.act(Change.unpacked(record.body, document.shape, "journal.bin"))
-            return True
-        return (document.undo() if record.kind == "undo" else document.redo()) is not None
-    except InputError:
-        return False
-
-
-def _write_snapshot(path: Path, document: Document) -> int:
-    """Replace the snapshot in one step; returns its size in bytes."""
-    state = document.to_state()
-    content = b"".join((_SNAPSHOT, zlib.crc32(state).to_bytes(4, "little"), state))
-    replace_file(path, lambda part: part.write_bytes(content))
-    return len(content)
-
-
-def _read_snapshot(path: Path, shape: Shape) -> Document:
-    content = path.read_bytes()
-    start = len(_SNAPSHOT) + 4
-    state = content[start:]
-    if not content.startswith(_SNAPSHOT) or zlib.crc32(state).to_bytes(4, "little") != content[len(_SNAPSHOT) : start]:
-        raise damaged(path, "other contents than were written")
-    return Document.from_state(state, shape, path)
-
-
 def _one_line(error: OSError | MemoryError, where: Path) -> InputError:
     from tools.errors import as_input_error
 
     found: Any = as_input_error(error, where)
     return found
+
+
+def _cannot_use(error: OSError, folder: Path) -> InputError:
+    """A session folder that cannot be made or used; there may be another place for it."""
+    line = _one_line(error, folder)
+    return InputError(line.where, found=line.found, expected=line.expected, fix=f"{line.fix}, or use --session DIR")

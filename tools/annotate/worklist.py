@@ -13,7 +13,7 @@ from typing import Any
 
 from cps.journal import write_whole
 from tools.cases import find_scans
-from tools.files import LABEL_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
+from tools.files import ALL_LABEL_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
 from volumes.errors import InputError
 
 SESSION_SUFFIX = ".keyslice"
@@ -29,12 +29,14 @@ class Entry:
         ct: its CT, a file or a DICOM folder.
         session: the folder in which its annotation is kept.
         keys: a label map to begin with, if one was given.
+        proposals: a label map that a new case is first proposed, if one was given.
     """
 
     key: str
     ct: Path
     session: Path
     keys: Path | None = None
+    proposals: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class Worklist:
         return found
 
 
-def find_worklist(path: Path, *, session: Path | None = None, keys: Path | None = None) -> Worklist:
+def find_worklist(
+    path: Path, *, session: Path | None = None, keys: Path | None = None, proposals: Path | None = None
+) -> Worklist:
     """The case of a CT file or DICOM folder, or the cases of a folder.
 
     A folder is one DICOM series if files lie in it and none of them is an image file of another format.
@@ -110,18 +114,24 @@ def find_worklist(path: Path, *, session: Path | None = None, keys: Path | None 
         path: what was opened.
         session: where the session folders go; None for beside each CT.
         keys: a label map, or a folder of them by case name, to begin with where nothing was done yet.
+        proposals: likewise, what is first proposed there.
 
     Raises:
-        InputError: nothing there, or no case in the folder; keys that fit no case.
+        InputError: nothing there, or no case in the folder; label maps that fit no case.
     """
     if not path.exists():
         raise InputError(path, found="nothing there", expected="a CT volume or a folder of them", fix="check the path")
-    if keys is not None and not keys.exists():
-        raise InputError(keys, found="nothing there", expected="a label map or a folder of them", fix="check the path")
+    given = [labels for labels in (keys, proposals) if labels is not None]
+    for labels in given:
+        if not labels.exists():
+            raise InputError(
+                labels, found="nothing there", expected="a label map or a folder of them", fix="check the path"
+            )
     path = path.resolve()
     if path.is_dir() and not _is_series(path):
         scans, failed = find_scans(path, path)
-        scans = [scan for scan in scans if not scan.ct.name.endswith(SESSION_SUFFIX)]
+        sessions = None if session is None else session.resolve()
+        scans = [one for one in scans if not one.ct.name.endswith(SESSION_SUFFIX) and one.ct.resolve() != sessions]
         if not scans:
             raise InputError(
                 path,
@@ -132,15 +142,21 @@ def find_worklist(path: Path, *, session: Path | None = None, keys: Path | None 
         found, root = {scan.name: scan.ct for scan in scans}, path
     else:
         found, failed, root = {stem_of(path): path}, {}, path.parent
-    if keys is not None and keys.is_file() and len(found) > 1:
+    if one := next((labels for labels in given if labels.is_file() and len(found) > 1), None):
         raise InputError(
-            keys,
+            one,
             found=f"one label map for {len(found)} cases",
             expected="a folder of label maps, by case name",
             fix="give the folder, or open one CT",
         )
     entries = {
-        key: Entry(key, ct, (session or ct.parent) / f"{key}{SESSION_SUFFIX}", _keys_of(key, keys))
+        key: Entry(
+            key,
+            ct,
+            (session or ct.parent) / f"{key}{SESSION_SUFFIX}",
+            _labels_of(key, keys),
+            _labels_of(key, proposals),
+        )
         for key, ct in sorted(found.items())
     }
     return Worklist(root, entries, failed)
@@ -165,9 +181,9 @@ def _is_series(folder: Path) -> bool:
     return bool(files) and not any(suffix_of(path, VOLUME_SUFFIXES) for path in files)
 
 
-def _keys_of(key: str, keys: Path | None) -> Path | None:
+def _labels_of(key: str, labels: Path | None) -> Path | None:
     """The label map of one case."""
-    if keys is None or keys.is_file():
-        return keys
-    named = (path for path in sorted(keys.iterdir()) if path.is_file() and stem_of(path) == key)
-    return next((path for path in named if suffix_of(path, LABEL_SUFFIXES)), None)
+    if labels is None or labels.is_file():
+        return labels
+    named = (path for path in sorted(labels.iterdir()) if path.is_file() and stem_of(path) == key)
+    return next((path for path in named if suffix_of(path, ALL_LABEL_SUFFIXES)), None)

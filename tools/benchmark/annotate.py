@@ -122,14 +122,17 @@ def _one_server(
 
 
 def _reopened(ct: Path, folder: Path, shape: Sequence[int], count: int) -> list[dict[str, Any]]:
-    """Starts with sessions of one stroke less than asked for, and of all."""
-    found = []
+    """Starts with sessions of one stroke less than asked for, and of all; and answers while networks are loaded."""
+    found: list[dict[str, Any]] = []
     for strokes in (count - 1, count):
         session = folder / f"session-{strokes}"
         parts.make_session(ct, session, shape, strokes)
         with Server(ct, session) as server, closing(Client(server, _CASE)) as client:
             client.get()
             found.append({"strokes": strokes, "seconds": server.seconds, "cpu_seconds": server.cpu_seconds})
+            if strokes == count:
+                with closing(Events(server, _CASE)):  # a page has come
+                    found[-1]["loading"] = parts.answers_while_loading(server, client)
     return found
 
 
@@ -149,9 +152,10 @@ def rows(results: dict[str, Any], missing: str | None) -> list[Row]:
     ]
     if "page_strokes" in results:
         found.append(("the same, as the page has it", _spread(results["page_strokes"])))
-    rest = results["answers"]
+    rest, loading = results["answers"], results["reopened"][-1]["loading"]
     found += [
         (f"answers at rest: state, {rest['count']} times", _tail(rest)),
+        (f"answers while the network is loaded: state, {loading['count']} times", _tail(loading)),
         ("first propagation to first proposal (the network is loaded)", f"{run_['first_seconds']:.1f} s"),
         (
             f"propagation of all slices, labels: {results['about']['labels']}",

@@ -20,6 +20,8 @@ BRUSH_PIXELS = 6  # radius; the page's default
 STROKE_PIXELS = 40
 ASK_EVERY_SECONDS = 0.05
 PAINT_EVERY_SECONDS = 0.2
+LOADING_SECONDS, QUIET_SECONDS = 5.0, 2.0  # it begins some seconds after a page has come; it ends with quiet
+LOADING_SHARE = 0.3  # of a core: more than the answers alone take
 SLICES_PAINTED = 5  # while it propagates: a person is at work on a few
 FIRST_SLAB, SLAB = 8, 16  # slices that the page asks for at once, see page/js/image.js
 
@@ -64,6 +66,20 @@ def answers(client: Client, count: int) -> dict[str, float]:
         client.get()
         times.append(time.perf_counter() - begun)
         time.sleep(ASK_EVERY_SECONDS)
+    return spread(times)
+
+
+def answers_while_loading(server: Server, client: Client) -> dict[str, float]:
+    """Seconds that the state takes from when a page has come until torch, the network and the tools are loaded."""
+    times, begun = [], time.perf_counter()
+    busy_at, seen = begun, server.cpu()
+    while (now := time.perf_counter()) < begun + LOADING_SECONDS or now < busy_at + QUIET_SECONDS:
+        client.get()
+        times.append(time.perf_counter() - now)
+        time.sleep(ASK_EVERY_SECONDS)
+        if server.cpu() - seen > LOADING_SHARE * (time.perf_counter() - now):
+            busy_at = time.perf_counter()
+        seen = server.cpu()
     return spread(times)
 
 

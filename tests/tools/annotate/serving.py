@@ -125,6 +125,7 @@ def serving(
     table: LabelTable | None = TABLE,
     session: Path | None = None,
     keys: Path | None = None,
+    referencer: Callable[[str], Any] = no_referencer,
 ) -> Iterator[Page]:
     """A page of a server in a thread of this process, over a real socket."""
     listener = _listening("127.0.0.1", 0)
@@ -134,7 +135,7 @@ def serving(
         token=TOKEN,
         host="127.0.0.1",
         port=port,
-        networks=Networks(lambda: NearestPropagator(step), no_referencer),  # type: ignore[arg-type, return-value]
+        networks=Networks(lambda: NearestPropagator(step), referencer),  # type: ignore[arg-type, return-value]
         table=table,
     )
     server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, timeout_graceful_shutdown=1))

@@ -93,6 +93,62 @@ def test_proposals_of_a_deleted_label_come_back_with_it(page: Page) -> None:
     assert np.array_equal(page.masks()[1], before)
 
 
+def test_proposals_of_an_imports_new_labels_come_back_with_redo(page: Page, ct: Path, tmp_path: Path) -> None:
+    labels = [Label(3, "aorta", (9, 9, 3)), Label(4, "vena", (9, 9, 4))]
+    send(page, label_file(ct, tmp_path / "x.seg.nrrd", labels), "proposals")
+    before = page.masks()[1]
+    assert sorted(np.unique(before)) == [0, 3, 4]
+    page.edit("undo")
+    assert not page.masks()[1].any() and len(page.state()["labels"]) == 2
+    told = page.edit("redo")["changed"]
+    assert set(told["proposals"]) == {str(z) for z in range(2, 10)}
+    assert np.array_equal(page.masks()[1], before)
+
+
+def test_proposals_of_an_imports_new_labels_come_back_after_a_restart(ct: Path, tmp_path: Path) -> None:
+    with serving(ct) as page:
+        page.watch()
+        send(page, label_file(ct, tmp_path / "x.seg.nrrd", [Label(3, "aorta", (9, 9, 3))]), "proposals")
+        before = page.masks()[1]
+        page.edit("undo")
+    with serving(ct) as page:
+        page.watch()
+        assert not page.masks()[1].any()
+        page.edit("redo")
+        assert np.array_equal(page.masks()[1], before)
+
+
+def test_undo_and_redo_do_not_give_a_label_the_proposals_of_another(page: Page) -> None:
+    page.edit("paint", z=5, label=2, runs=BOX)
+    page.propagate()
+    spleen = page.masks()[1]
+    page.edit("delete_label", value=2)
+    page.edit("add_label", name="tumour")  # number 2 again
+    page.edit("paint", z=7, label=2, runs=BESIDE)
+    page.propagate()
+    assert (page.masks()[1] == 2).any()
+    for _ in range(3):
+        page.edit("undo")
+    assert page.state()["labels"][1]["name"] == "spleen"
+    assert not page.masks()[1].any(), "what was the tumour's is not the spleen's"
+    for _ in range(3):
+        page.edit("redo")
+    assert not (page.masks()[1][4] == 2)[8:20, 10:24].any() and spleen.any()
+
+
+def test_proposals_that_were_kept_are_not_a_newer_labels(ct: Path) -> None:
+    with serving(ct) as page:
+        page.watch()
+        page.edit("paint", z=5, label=2, runs=BOX)
+        page.propagate()
+        page.edit("delete_label", value=2)
+        page.edit("add_label", name="tumour")  # number 2 again; the file of proposals is from before
+    with serving(ct) as page:
+        page.watch()
+        assert [row["name"] for row in page.state()["labels"]] == ["liver", "tumour"]
+        assert not page.masks()[1].any()
+
+
 def test_a_new_label_does_not_inherit_a_deleted_ones_proposals(page: Page) -> None:
     page.edit("paint", z=5, label=2, runs=BOX)
     page.propagate()
@@ -141,8 +197,8 @@ def test_what_a_model_finds_goes_to_labels_by_name(page: Page) -> None:
 
     def finish() -> None:
         runs = page.app.state.cases._open["case"].runs
-        runs._run, runs._names = 9, names
-        runs._receive(KeySlicesFound(9, found, merge))
+        runs._run = 9
+        runs._receive(KeySlicesFound(9, found, merge, names))
 
     page.loop.call_soon_threadsafe(finish)
     told = page.event("changed", such=lambda data: "5" in data["slices"])
@@ -162,9 +218,9 @@ def test_a_model_leaves_locked_labels_and_marks_alone(page: Page) -> None:
 
     def finish() -> None:
         runs = page.app.state.cases._open["case"].runs
-        runs._run, runs._names = 9, {1: "liver", 2: "spleen"}
+        runs._run = 9
         merge = LabelMerge({1: 1, 2: 2, 3: 3}, {3: Label(3, "aorta", (9, 9, 3))})
-        runs._receive(KeySlicesFound(9, found, merge))
+        runs._receive(KeySlicesFound(9, found, merge, {1: "liver", 2: "spleen"}))
 
     page.loop.call_soon_threadsafe(finish)
     page.event("changed", such=lambda data: "5" in data["slices"])
@@ -208,3 +264,24 @@ def test_a_label_without_a_name_does_not_hide_the_models(ct: Path) -> None:
         told = page.edit("rename_label", value=1, name="bladder")
         assert told["changed"]["models"] == [] == page.state()["models"]
         assert page.edit("add_label", name="brainstem")["changed"]["models"] == ["head-neck"]
+
+
+def test_an_import_of_a_page_that_no_longer_edits_is_refused(
+    page: Page, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = label_file(ct, tmp_path / "x.seg.nrrd", [Label(3, "aorta", (9, 9, 3))])
+    other = page.other("page-2")
+    other.watch()
+
+    def taken_over(*arguments: object) -> object:
+        assert other.post("editor", take=True).status_code == 200
+        return read_import(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tools.annotate.imports.read_import", taken_over)
+    for kind in ("key_slices", "proposals"):
+        page.post("editor", take=True)
+        parameters, headers = {"as": kind, "client": page.client}, {"X-Filename": path.name}
+        refused = page.http.post(page.url("import"), params=parameters, headers=headers, content=path.read_bytes())
+        assert refused.status_code == 409 and refused.json()["error"]["reason"] == "watching"
+    assert len(page.state()["labels"]) == 2 and not page.masks()[0].any() and not page.masks()[1].any()
+    other.leave()

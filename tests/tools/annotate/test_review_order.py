@@ -65,10 +65,10 @@ def test_news_come_in_the_order_of_their_serials(page: Page, monkeypatch: pytest
 def test_an_action_that_was_given_up_counts_whole(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     reached, go_on, append = threading.Event(), threading.Event(), Store.append
 
-    def slow(store: Store, action: Any) -> None:
+    def slow(store: Store, *arguments: Any) -> None:
         reached.set()
         go_on.wait(10)
-        append(store, action)
+        append(store, *arguments)
 
     monkeypatch.setattr(Store, "append", slow)
     case = case_of(page)
@@ -118,7 +118,8 @@ def test_an_import_that_the_disk_does_not_keep_is_told_and_shown(page: Page, mon
     array = np.zeros(SHAPE, np.uint8)
     array[3, :5, :5] = 1
     imported = Imported(array, LabelMerge({1: 1}, {}), frozenset())
-    answer = on_loop(page, case_of(page).take_proposals(imported, {1: "liver", 2: "spleen"}, range(SHAPE[0])))
+    names = {1: "liver", 2: "spleen"}
+    answer = on_loop(page, case_of(page).take_proposals(imported, names, range(SHAPE[0]), page.client))
     assert set(answer["changed"]["proposals"]) == {3}
     assert "full disk" in page.event("notice")["text"]
     assert page.event("changed", such=lambda data: "3" in data["proposals"])

@@ -201,6 +201,7 @@ def test_only_one_page_edits_and_another_takes_over(page: Page) -> None:
     other.watch()
     refused = other.post("edit", action="undo")
     assert refused.status_code == 409 and refused.json()["error"]["fix"] == "take over first"
+    assert refused.json()["error"]["reason"] == "watching" and "nothing was changed" in refused.json()["error"]["found"]
     for path in ("propagate", "cancel"):
         assert other.post(path).status_code == 409
     nobody = page.http.post(page.url("editor"), json={"client": "nobody", "take": True})
@@ -254,7 +255,8 @@ def test_while_it_propagates_it_answers_and_cancel_ends_it(ct: Path) -> None:
         assert state["running"] == "propagation" and state["progress"] == {"done": 4, "total": 12}
         page.post("cancel")
         go.release(1)
-        page.event("progress", such=lambda data: data["running"] is None)
+        told = page.event("progress", such=lambda data: data["running"] is None)
+        assert told["ended"] == "stopped" and 0 < told["done"] < told["total"] == 12
         assert page.state()["proposals"].keys() >= {"0", "1", "3"}, "what was computed stays"
         go.release(100)
         page.propagate()
@@ -307,7 +309,7 @@ def test_a_full_disk_takes_the_action_back(page: Page, monkeypatch: pytest.Monke
     page.edit("undo")
     before, begun = page.digest(), len(page.events)
 
-    def full(self: Store, action: object) -> None:
+    def full(self: Store, action: object, asked: object) -> None:
         raise NotSaved("journal.bin", found="a full disk", expected="room for the file", fix="free some space")
 
     with monkeypatch.context() as patched:

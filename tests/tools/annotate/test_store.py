@@ -14,7 +14,6 @@ import pytest
 import tools.annotate.store as store_module
 from tools.annotate.changes import Change
 from tools.annotate.document import Document
-from tools.annotate.given import proposal_digest
 from tools.annotate.proposals_file import SavedProposals
 from tools.annotate.store import NotSaved, Store, fingerprint
 from volumes.errors import InputError
@@ -27,6 +26,11 @@ LABELS = {1: ("liver", (1, 2, 3)), 2: ("spleen", (4, 5, 6))}
 
 def store_at(folder: Path, print_of: str = "ab") -> Store:
     return Store(folder, SHAPE, print_of, name="ct.nii.gz")
+
+
+def names(folder: Path) -> list[str]:
+    """The files of all generations."""
+    return sorted(path.stem for path in folder.glob("*-*.bin"))
 
 
 def reopened(folder: Path) -> tuple[bytes, list[str]]:
@@ -100,19 +104,19 @@ def test_a_case_file_of_another_form_is_refused(tmp_path: Path, content: bytes) 
         store_at(tmp_path).open()
 
 
-def test_a_damaged_snapshot_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_where_no_snapshot_can_be_read_all_is_refused_and_left_alone(tmp_path: Path) -> None:
     reopened(tmp_path)
-    path = tmp_path / "snapshot.bin"
+    path = tmp_path / "snapshot-0.bin"
     whole = path.read_bytes()
     for damaged in (whole[:-1], whole[:5], b"", whole[:40] + b"?" + whole[41:], whole + b"0"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"snapshot\.bin"):
+        with pytest.raises(InputError, match=r"snapshot-0\.bin"):
             store_at(tmp_path).open()
         assert path.read_bytes() == damaged
     path.unlink()
-    with pytest.raises(InputError, match=r"snapshot\.bin"):
+    with pytest.raises(InputError, match=r"snapshot-0\.bin"):
         store_at(tmp_path).open()
-    (tmp_path / "journal.bin").write_bytes(b"something")
+    (tmp_path / "journal-0.bin").write_bytes(b"something")
     (tmp_path / "case.json").unlink()
     with pytest.raises(InputError, match="beside a journal"):
         store_at(tmp_path).open()
@@ -128,43 +132,44 @@ def journalled(folder: Path) -> tuple[list[bytes], list[int], bytes]:
         for _, state in work(store, document, range(20)):
             if state != states[-1]:
                 states.append(state)
-                ends.append((folder / "journal.bin").stat().st_size)
-    return states, ends, (folder / "journal.bin").read_bytes()
+                ends.append((folder / "journal-0.bin").stat().st_size)
+    return states, ends, (folder / "journal-0.bin").read_bytes()
 
 
 def test_a_journal_cut_anywhere_in_its_last_records_loses_only_what_is_cut(tmp_path: Path) -> None:
     states, ends, journal = journalled(tmp_path)
     for length in range(ends[-3], len(journal) + 1):
-        (tmp_path / "journal.bin").write_bytes(journal[:length])
+        (tmp_path / "journal-0.bin").write_bytes(journal[:length])
         whole = max(place for place, end in enumerate(ends) if end <= length)
         state, notices = reopened(tmp_path)
         assert state == states[whole]
         assert bool(notices) == (length not in ends) and all("dropped" in line for line in notices)
-        assert (tmp_path / "journal.bin").read_bytes() == journal[: ends[whole]]
-    assert not list(tmp_path.glob("journal.damaged*"))
+        assert (tmp_path / "journal-0.bin").read_bytes() == journal[: ends[whole]]
+    assert not list(tmp_path.glob("*.damaged*"))
 
 
 def test_damage_in_the_middle_is_put_aside(tmp_path: Path) -> None:
-    states, ends, journal = journalled(tmp_path)
-    for place in np.random.default_rng(0).integers(0, ends[-2], 12).tolist():
+    states, ends, journal = journalled(tmp_path / "whole")
+    for number, place in enumerate(np.random.default_rng(0).integers(0, ends[-2], 12).tolist()):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
         bent = bytearray(journal)
         bent[place] ^= 0x10
-        (tmp_path / "journal.bin").write_bytes(bent)
+        (folder / "journal-0.bin").write_bytes(bent)
         whole = max(number for number, end in enumerate(ends) if end <= place)
-        state, notices = reopened(tmp_path)
+        state, notices = reopened(folder)
         assert state == states[whole] and len(notices) == 1 and "put aside" in notices[0]
-        (aside,) = tmp_path.glob("journal.damaged*")
+        (aside,) = folder.glob("*.damaged*")
         assert aside.read_bytes() == bent[ends[whole] :] and aside.name in notices[0]
-        assert reopened(tmp_path) == (state, []), "told once"
-        aside.unlink()
+        assert reopened(folder) == (state, []), "told once"
 
 
 def test_records_that_do_not_follow_are_put_aside(tmp_path: Path) -> None:
     states, ends, journal = journalled(tmp_path)
-    (tmp_path / "journal.bin").write_bytes(journal[ends[1] :])  # whole records, the first is missing
+    (tmp_path / "journal-0.bin").write_bytes(journal[ends[1] :])  # whole records, the first is missing
     state, notices = reopened(tmp_path)
     assert state == states[0] and "put aside" in notices[0]
-    assert next(tmp_path.glob("journal.damaged*")).read_bytes() == journal[ends[1] :]
+    assert next(tmp_path.glob("*.damaged*")).read_bytes() == journal[ends[1] :]
 
 
 def test_damage_in_what_the_snapshot_holds_does_not_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,8 +177,9 @@ def test_damage_in_what_the_snapshot_holds_does_not_spread(tmp_path: Path, monke
     monkeypatch.setattr(store_module, "COMPACT_RECORDS", 1)
     with store_at(tmp_path) as store:
         *_, (_, state) = work(store, store.open(), range(20, 30))
-    (tmp_path / "journal.bin").write_bytes(journal[:200] + b"?" + journal[201:])  # as a crash left it, and bent
     monkeypatch.undo()
+    former, newest = sorted(tmp_path.glob("journal-*.bin"), key=lambda path: int(path.stem.partition("-")[2]))
+    former.write_bytes(journal[:200] + b"?" + journal[201:])
     assert reopened(tmp_path)[0] == state
     with store_at(tmp_path) as store:
         *_, (_, state) = work(store, store.open(), range(30, 40))
@@ -182,7 +188,7 @@ def test_damage_in_what_the_snapshot_holds_does_not_spread(tmp_path: Path, monke
 
 def test_work_goes_on_after_damage(tmp_path: Path) -> None:
     _, ends, journal = journalled(tmp_path)
-    (tmp_path / "journal.bin").write_bytes(journal[: ends[-1] - 2])
+    (tmp_path / "journal-0.bin").write_bytes(journal[: ends[-1] - 2])
     with store_at(tmp_path) as store:
         *_, (_, state) = work(store, store.open(), range(100, 120))
     assert reopened(tmp_path) == (state, [])
@@ -222,7 +228,8 @@ def test_undo_survives_compaction(tmp_path: Path) -> None:
         document = store.open(LABELS)
         start = document.labels.copy()
         *_, (_, state) = work(store, document, range(64))
-    assert (tmp_path / "journal.bin").stat().st_size < 5 * 300, "it has been emptied now and then"
+    journals = list(tmp_path.glob("journal-*.bin"))
+    assert len(journals) == 2 and all(path.stat().st_size < 5 * 300 for path in journals), "begun anew now and then"
     assert reopened(tmp_path) == (state, [])
     with store_at(tmp_path) as store:
         document = store.open()
@@ -322,13 +329,13 @@ def test_a_failed_compaction_is_told_and_tried_again_later(
     with store_at(tmp_path) as store:
         document = store.open(LABELS)
         with monkeypatch.context() as broken:
-            broken.setattr(store_module, "_write_snapshot", failing)
+            broken.setattr(store_module, "write_snapshot", failing)
             for _ in work(store, document, range(5)):
                 pass
             assert len(store.notices) == 1 and "No snapshot" in store.notices[0]
-        size = (tmp_path / "journal.bin").stat().st_size
+        assert names(tmp_path) == ["journal-0", "snapshot-0"]
         *_, (_, state) = work(store, document, range(5, 12))
-        assert (tmp_path / "journal.bin").stat().st_size < size
+        assert len(names(tmp_path)) == 4
     assert reopened(tmp_path)[0] == state
 
 
@@ -354,13 +361,13 @@ def test_proposals_are_kept(tmp_path: Path) -> None:
     with store_at(tmp_path) as store:
         store.open()
         assert store.load_proposals() is None and not store.notices
-        store.save_proposals(SavedProposals(labels, confidence, {3: proposal_digest(labels[3])}, 17))
+        store.save_proposals(SavedProposals(list(labels), confidence, {1: 4, 2: 7}, 17))
     with store_at(tmp_path) as store:
         store.open()
         found = store.load_proposals()
         assert found is not None and np.array_equal(found.labels, labels) and found.revision == 17
         assert all(np.array_equal(found.confidence[label], confidence[label]) for label in (1, 2))
-        assert found.digests == {3: proposal_digest(labels[3])}
+        assert found.owners == {1: 4, 2: 7}
         whole = (tmp_path / "proposals.bin").read_bytes()
         for damaged in (b"", whole[:-1], whole[:30] + b"??" + whole[32:]):
             (tmp_path / "proposals.bin").write_bytes(damaged)

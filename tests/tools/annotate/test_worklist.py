@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.tools.annotate.serving import write_ct
+from tests.tools.annotate.serving import serving, write_ct
 from tools.annotate.worklist import Summary, find_worklist, read_summary, write_summary
 from volumes.errors import InputError
 
@@ -115,3 +116,21 @@ def test_a_summary_comes_back_and_a_broken_one_is_a_new_case(tmp_path: Path) -> 
     assert read_summary(tmp_path).state == "begun"
     (tmp_path / "summary.json").write_text('{"done": true}')
     assert read_summary(tmp_path) == Summary()
+
+
+def test_a_case_may_be_closed_while_the_list_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        write_ct(tmp_path / "cts" / f"{name}.nii.gz")
+    with serving(tmp_path / "cts", session=tmp_path / "sessions") as page:
+        page.watch("a")
+        page.leave()
+        cases = page.app.state.cases
+
+        def read_late(session: Path) -> Summary:
+            asyncio.run_coroutine_threadsafe(cases._open.pop("a").close(), page.loop).result(20)
+            return read_summary(session)
+
+        monkeypatch.setattr("tools.annotate.cases.read_summary", read_late)
+        answer = page.http.get("/api/worklist")
+        assert answer.status_code == 200
+        assert [row["case"] for row in answer.json()["cases"]] == ["a", "b"]

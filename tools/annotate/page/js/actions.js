@@ -11,6 +11,7 @@ export class Actions {
       "#propagate": () => this.propagate(),
       "#cancel": () => this.cancel(),
       "#next": () => this.next(),
+      "#go-suggested": () => this.next(),
       "#accept": () => this.accept(),
       "#accept-all": () => app.edit({ action: "accept_all" }),
       "#reject": () => this.reject(),
@@ -62,10 +63,11 @@ export class Actions {
     $("#undo").title = store.undo ? `Undo: ${store.undo} (Ctrl+Z)` : "Nothing to undo";
     $("#redo").title = store.redo ? `Redo: ${store.redo} (Ctrl+Y)` : "Nothing to redo";
     $("#suggested").hidden = !store.suggestion || store.sliceState(store.suggestion.z) === "accepted";
-    if (store.suggestion) {
-      const { z, reason } = store.suggestion;
-      $("#suggestion-reason").textContent = `Slice ${z}: ${reason}`;
-    }
+    const { z, reason } = store.suggestion ?? {};
+    $("#suggestion-reason").textContent = store.suggestion ? `Slice ${z}: ${reason}` : "";
+    $("#next").title = store.suggestion
+      ? `Go to slice ${z}, where your work helps most (N)`
+      : "Propagate first: then this goes to the slice where your work helps most (N)";
   }
 
   /** POST that is not an edit; refusals are told. */
@@ -83,11 +85,14 @@ export class Actions {
   async propagate() {
     const { app } = this;
     if (!app.mayEdit() || app.store.running) return;
+    if (!app.store.slices.size && !app.queue.length) return app.tell("Nothing to propagate yet: paint a label on a slice first.");
     if (await this.request("propagate")) app.say("Propagating …");
   }
 
   async cancel() {
-    if (this.app.store.running && (await this.request("cancel"))) this.app.say("Stopped; what has been computed stays.");
+    if (!this.app.mayEdit() || !this.app.store.running) return;
+    this.app.say("Stopping …"); // the server says when it has, and how far it came
+    await this.request("cancel");
   }
 
   next() {
@@ -101,7 +106,11 @@ export class Actions {
 
   accept() {
     const { app } = this;
-    if (this.able()["#accept"]) app.edit({ action: "accept", z: app.view.z });
+    const { z } = app.view;
+    if (!this.able()["#accept"]) return;
+    const empty = !app.store.slice(z)?.given.some(Boolean) && !app.store.proposal(z)?.some(Boolean);
+    app.edit({ action: "accept", z });
+    if (empty) app.tell(`Slice ${z} shows nothing: you have said that no label is on it. Undo takes it back.`);
   }
 
   reject() {

@@ -6,6 +6,7 @@ export class Refused extends Error {
     const { found = `the server answered ${status}`, expected, fix } = error;
     super([found, expected && `expected ${expected}`, fix].filter(Boolean).join("; "));
     this.status = status;
+    this.reason = error.reason;
   }
 }
 

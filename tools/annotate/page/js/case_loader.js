@@ -31,6 +31,8 @@ export class CaseLoader {
   async open(key) {
     const { app } = this;
     if (app.queue.length && !app.store.youEdit) return app.tell("Changes of this page still wait: take over first.");
+    app.pointer.leave();
+    if (app.queue.length) app.say("Waiting until all changes are saved …");
     await app.queue.idle();
     this.events?.close();
     app.pointer.cancel();
@@ -38,6 +40,10 @@ export class CaseLoader {
     app.image.stop();
     app.store.leave(); // what is still on the screen is the case before: no stroke on it may go to the new one
     app.api.case = key;
+    document.body.classList.add("opening");
+    $("#case-name").textContent = key;
+    app.workList.draw();
+    app.say(`Opening ${key} …`);
     history.replaceState(null, "", app.workList.cases.length > 1 ? `/#case=${encodeURIComponent(key)}` : "/");
     const { store } = app;
     let first = true;
@@ -70,10 +76,13 @@ export class CaseLoader {
   async #begin() {
     const { app } = this;
     const { store, view, image } = app;
+    document.body.classList.remove("opening");
     $("#case-name").textContent = store.name;
     $("#case-name").title = store.name;
     document.title = `${store.name} · Keyslice`;
-    app.lookAt(this.#place());
+    const { label, ...place } = this.#place();
+    if (store.labels.has(label)) app.settings.chooseLabel(label);
+    app.lookAt(place);
     const ct = image.load(view.z);
     try {
       await Promise.all([ct, this.#loadPixels()]);

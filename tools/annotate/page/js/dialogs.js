@@ -1,7 +1,7 @@
 /** Help, export, import and automatic start. */
-import { $, make } from "./dom.js";
+import { $, count, make, onDark } from "./dom.js";
 import { legend } from "./ribbon_marks.js";
-import { LIST } from "./shortcuts.js";
+import { GROUPS } from "./shortcuts.js";
 
 const size = (bytes) => (bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
@@ -24,13 +24,17 @@ export class Dialogs {
     submit("#export-dialog", (form, button) => this.#export(form, button));
     submit("#import-dialog", (form, button) => this.#import(form, button));
     submit("#automatic-dialog", (form) => this.#startAutomatic(form));
-    $("#shortcut-list").append(
-      ...LIST.map(([keys, what]) => make("div", {}, make("span", { text: what }), make("span", { class: "keys", text: keys }))),
-    );
-    $("#ribbon-legend").append(...legend());
+    const row = ([keys, what]) => make("div", {}, make("span", { text: what }), make("span", { class: "keys", text: keys }));
+    const group = ([name, keys]) => make("section", {}, make("h3", { text: name }), ...keys.map(row));
+    $("#shortcut-list").append(...Object.entries(GROUPS).map(group));
   }
 
   help() {
+    const { store, settings } = this.app;
+    const label = store.labels.get(settings.label);
+    const [slices, lane] = legend(onDark(label?.color ?? [120, 170, 220]));
+    $("#ribbon-legend").replaceChildren(...slices);
+    $("#lane-legend").replaceChildren(...lane);
     $("#help-dialog").showModal();
   }
 
@@ -47,7 +51,8 @@ export class Dialogs {
     result.textContent = "Working …";
     button.disabled = true;
     try {
-      await this.app.queue.idle();
+      // Changes that wait for this page to edit again may wait for long; what is there can be had now.
+      if (this.app.store.youEdit || id !== "#export-dialog") await this.app.queue.idle();
       result.replaceChildren(await send());
     } catch (error) {
       result.className = "error";
@@ -61,6 +66,8 @@ export class Dialogs {
     this.#request("#export-dialog", button, async () => {
       const { name, bytes, url, files = [{ name, url }], notes = [] } = await this.app.api.post("export", content, 300_000);
       const links = files.flatMap((file) => [make("a", { href: file.url, download: file.name, text: file.name }), " "]);
+      const waiting = this.app.queue.length;
+      if (waiting) notes.unshift(`Without ${count(waiting, "change")} of this page, not sent yet: take over first.`);
       const told = notes.map((note) => make("div", { class: "dim", text: note }));
       return make("span", {}, "Written: ", ...links, `(${size(bytes)})`, ...told);
     });

@@ -25,6 +25,13 @@ export function icon(name) {
 
 export const hex = (color) => `#${color.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 
+/** The colour as it is, or lighter where it would be lost on the page's dark ground. */
+export function onDark(color) {
+  const light = (0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]) / 255;
+  const share = Math.max(0, (0.4 - light) / (1 - light)); // of white
+  return hex(color.map((part) => Math.round(part + (255 - part) * share)));
+}
+
 export const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
 
 /** "1 slice", "3 slices". */

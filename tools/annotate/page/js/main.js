@@ -65,7 +65,10 @@ class App {
       this.redraw("rest");
     });
     store.on("head suggestion", () => this.redraw("all"));
-    settings.on("label", () => this.redraw("all"));
+    settings.on("label", () => {
+      this.redraw("all");
+      this.#keepPlace();
+    });
     settings.on("option", (name) => name === "tolerance" && assist.again());
     image.on("slab", ({ first, count }) => this.redraw(view.z >= first && view.z < first + count ? "all" : "sides"));
     image.on("progress", (share) => {
@@ -73,6 +76,7 @@ class App {
     });
     image.on("failed", (error) => this.tell(error.message, "error"));
     assist.on("failed", (error) => this.tell(error.message, "error"));
+    queue.on("done", ({ body, answer }) => answer.title && this.say(this.#sentence(body.action, answer.title)));
     queue.on("refused", ({ error }) => {
       this.tell(`Not done: ${error.message}`, "error");
       this.redraw("all");
@@ -106,6 +110,14 @@ class App {
     this.status.tell(text, level);
   }
 
+  /** What has been done, by the title that the server gave it; a label's name stays as it is. */
+  #sentence(action, title) {
+    if (action === "undo") return `Undone: ${title}`;
+    if (action === "redo") return `Done again: ${title}`;
+    const named = [...this.store.labels.values()].some(({ name }) => title.startsWith(name));
+    return named ? title : title[0].toUpperCase() + title.slice(1);
+  }
+
   // Edits.
 
   /** Whether this page may edit; says so if not. */
@@ -129,12 +141,9 @@ class App {
     return Boolean(label && !label.locked && label.visible && within);
   }
 
-  /** Send an edit and say what it was. @returns the answer, null if there is none */
+  /** Send an edit. @returns the answer, null if there is none */
   async edit(body) {
-    if (!this.mayEdit()) return null;
-    const answer = await this.queue.push(body);
-    if (answer?.title) this.say(answer.title[0].toUpperCase() + answer.title.slice(1));
-    return answer;
+    return this.mayEdit() ? this.queue.push(body) : null;
   }
 
   // Looking.
@@ -152,13 +161,20 @@ class App {
     const within = (value, size) => Math.max(0, Math.min(size - 1, Math.round(value)));
     z = within(z, store.depth);
     if (z !== view.z) {
-      this.pointer.cancel();
+      this.pointer.leave();
       this.assist.clear();
     }
     view.z = z;
     view.cursor = { y: within(y, store.height), x: within(x, store.width) };
     this.redraw("all");
-    sessionStorage.setItem(`keyslice.view.${store.case}`, JSON.stringify({ z, ...view.cursor }));
+    this.#keepPlace();
+  }
+
+  /** A reload finds where the person was, and with which label. */
+  #keepPlace() {
+    const { store, view, settings } = this;
+    const place = { z: view.z, ...view.cursor, label: settings.label };
+    if (store.case) sessionStorage.setItem(`keyslice.view.${store.case}`, JSON.stringify(place));
   }
 
   setWindow(level, width) {

@@ -57,7 +57,7 @@ export class AxialPointer {
     } else if (event.button === 2) {
       this.drag = { kind: "window", last };
     } else if (event.button === 0 && this.#inside(at) && app.mayPaint()) {
-      app.goTo(at);
+      if (tool !== "box") app.goTo(at); // a box's corner lies beside the structure: its middle is looked at
       this.#use(tool, at, event);
     }
   }
@@ -143,7 +143,10 @@ export class AxialPointer {
     } else if (drag.kind === "box") {
       const [y0, y1] = [drag.from.y, drag.to.y].map((y) => clamp(y, app.store.height)).sort((a, b) => a - b);
       const [x0, x1] = [drag.from.x, drag.to.x].map((x) => clamp(x, app.store.width)).sort((a, b) => a - b);
-      if (x1 - x0 > 2 && y1 - y0 > 2) app.assist.ask(app.view.z, "box", { box: [y0, x0, y1, x1] });
+      if (x1 - x0 > 2 && y1 - y0 > 2) {
+        app.goTo({ y: (y0 + y1) >> 1, x: (x0 + x1) >> 1 });
+        app.assist.ask(app.view.z, "box", { box: [y0, x0, y1, x1] });
+      }
     } else if (drag.kind === "pan" && drag.left) {
       const moved = Math.hypot(event.clientX - drag.from.x, event.clientY - drag.from.y);
       if (moved < 4 && this.#inside(drag.at)) app.goTo(drag.at);
@@ -153,6 +156,14 @@ export class AxialPointer {
 
   #cancelled(event) {
     this.touches.delete(event.pointerId);
+    this.cancel();
+  }
+
+  /** The slice or the case changes under the pointer: a stroke counts as far as it was drawn, all else is dropped. */
+  leave() {
+    const stroke = this.drag?.stroke;
+    if (stroke) this.drag = null;
+    stroke?.finish(this.app.queue);
     this.cancel();
   }
 

@@ -1,12 +1,11 @@
 /**
  * Edits on their way to the server: one at a time, in order. An edit is kept until the server has answered it. When
  * nothing answers, the page makes itself known again (`resume` tells that it did) and sends it once more. The server
- * knows by its `id` if it has done it already. One that was started anew does not; that does no harm, but for the few
- * of `ONCE`: these count as done if the case has moved on.
- * If another page has come to edit meanwhile, which would have edits of this one refused, they wait until this one
- * edits again.
+ * knows by its `id` if it has done it already, also one that was started anew.
+ * If another page has come to edit meanwhile, they wait until this one edits again; one that was refused for that
+ * reason, before this page had heard of it, as well.
  *
- * Emits "change" (something was added, sent or dropped; offline came or went), "done" (the edit), "refused" (error, edit)
+ * Emits "change" (something was added, sent or dropped; offline came or went), "done" (body, answer), "refused" (error, edit)
  * and "lost" (the page has to make itself known again).
  */
 import { Refused } from "./api.js";
@@ -14,7 +13,6 @@ import { Emitter } from "./emitter.js";
 
 const RETRY_MS = [200, 500, 1000, 2000];
 const KNOWN_MS = 3000; // for the server's first event, before the page connects anew
-const ONCE = ["undo", "redo", "add_label", "delete_label"];
 const KEEP = [401, 503]; // another token, or too busy: the edit itself was not looked at
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -30,7 +28,9 @@ export class EditQueue extends Emitter {
     this.idleCalls = [];
     this.editCalls = [];
     this.resume = () => {};
+    this.news = 0; // of who edits
     store.on("editor reset", () => {
+      this.news++;
       if (store.youEdit) for (const resolve of this.editCalls.splice(0)) resolve();
     });
   }
@@ -65,7 +65,7 @@ export class EditQueue extends Emitter {
         await new Promise((resolve) => this.editCalls.push(resolve));
       }
       const edit = this.waiting[0];
-      edit.revision ??= this.store.revision;
+      const news = this.news;
       try {
         const answer = await this.api.post("edit", edit.body);
         this.#setOffline(false);
@@ -73,19 +73,20 @@ export class EditQueue extends Emitter {
         this.store.pending = this.store.pending.filter((other) => other !== edit);
         this.store.apply(answer.changed);
         this.#finish(edit, answer);
-        this.emit("done", edit);
+        this.emit("done", { body: edit.body, answer });
       } catch (error) {
-        if (error instanceof Refused && !KEEP.includes(error.status)) {
+        if (error.reason === "watching") {
+          this.#setOffline(false);
+          // Unless it was heard meanwhile, the event that tells who edits is still to come.
+          if (this.news === news) this.store.setEditor({ editor: this.store.editor, you_edit: false });
+          this.emit("change");
+        } else if (error instanceof Refused && !KEEP.includes(error.status)) {
           this.#setOffline(false);
           this.waiting.shift();
           this.#finish(edit, null);
           this.emit("refused", { error, edit });
         } else {
           await this.#reconnect(error);
-          if (!ONCE.includes(edit.body.action) || this.store.revision === edit.revision) continue;
-          this.#setOffline(false);
-          this.waiting.shift();
-          this.#finish(edit, null);
         }
       }
     }

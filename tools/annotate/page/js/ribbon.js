@@ -2,8 +2,8 @@
  * The ribbon: a column for every slice, inferior on the left. Bars tell the state and how sure the proposals are,
  * marks above them the kind of slice, the lane below where the chosen label is.
  */
-import { $, hex } from "./dom.js";
-import { KINDS, drawMark } from "./ribbon_marks.js";
+import { $, onDark } from "./dom.js";
+import { KINDS, SUGGESTED, drawExtent, drawFrame, drawLane, drawMark } from "./ribbon_marks.js";
 import { unit as screenUnit } from "./viewport.js";
 
 const TOP = 0.26; // share of the height for marks, then bars, then the lane of the chosen label
@@ -107,15 +107,11 @@ export class Ribbon {
     ctx.font = `${10 * unit}px system-ui, sans-serif`;
     ctx.textBaseline = "middle";
     for (const [end, x] of [[0, 3 * unit], [1, width - 10 * unit]]) ctx.fillText(store.letters.z[end], x, top / 2);
-    if (store.suggestion) this.#suggestion((store.suggestion.z + 0.5) * column, top, lane, unit);
+    // A slice that was accepted meanwhile is no longer worth a look.
+    if (store.suggestion && store.sliceState(store.suggestion.z) !== "accepted") this.#suggestion((store.suggestion.z + 0.5) * column, top, lane, unit);
     const x = edge(view.z);
     const w = Math.max(3 * unit, edge(view.z + 1) - x);
-    ctx.strokeStyle = "#000";
-    ctx.lineWidth = 4 * unit;
-    ctx.strokeRect(x - unit, unit, w + 2 * unit - gap, height - 2 * unit);
-    ctx.strokeStyle = "#fff";
-    ctx.lineWidth = 1.75 * unit;
-    ctx.strokeRect(x - unit, unit, w + 2 * unit - gap, height - 2 * unit);
+    drawFrame(ctx, x - unit, unit, w + 2 * unit - gap, height - 2 * unit, unit);
     canvas.setAttribute("aria-valuemax", store.depth - 1);
     canvas.setAttribute("aria-valuenow", view.z);
     canvas.setAttribute("aria-valuetext", this.text(view.z).replaceAll("\n", ". "));
@@ -142,51 +138,25 @@ export class Ribbon {
     if (!label) return;
     const [y, h] = [lane + 2 * unit, height - lane - 3 * unit];
     for (let z = 0; z < store.depth; z++) {
-      const [x, w] = [edge(z), Math.max(1, edge(z + 1) - edge(z) - gap)];
-      const slice = store.slices.get(z);
-      const sure = store.confidence(z, label.value);
-      ctx.fillStyle = hex(label.color);
-      if (slice?.absent.has(label.value) && slice.kind === "accepted") {
-        ctx.fillStyle = "#5c636d"; // not said by itself: a quiet dot, no mark
-        ctx.fillRect(x + w / 2 - unit, y + h / 2 - unit, 2 * unit, 2 * unit);
-      } else if (slice?.absent.has(label.value)) this.#cross(x + w / 2, y + h / 2, Math.min(h * 0.38, 4 * unit), unit);
-      else if (slice?.speaks.has(label.value)) ctx.fillRect(x, y, w, h);
-      else if (sure !== null && !slice?.complete) {
-        ctx.globalAlpha = 0.25 + 0.65 * sure;
-        ctx.fillRect(x, Math.round(y + h * 0.3), w, Math.round(h * 0.4));
-        ctx.globalAlpha = 1;
-      }
+      const column = [edge(z), y, Math.max(1, edge(z + 1) - edge(z) - gap), h];
+      drawLane(ctx, this.#said(z, label.value), onDark(label.color), column, unit, store.confidence(z, label.value));
     }
     const extent = store.extents?.get(label.value);
-    if (!extent) return;
-    ctx.strokeStyle = "#fff";
-    ctx.lineWidth = 2 * unit;
-    const foot = 5 * unit;
-    ctx.beginPath();
-    for (const [x, way] of [[edge(extent[0]), 1], [edge(extent[1] + 1) - gap, -1]]) {
-      ctx.moveTo(x + way * foot, y);
-      ctx.lineTo(x, y);
-      ctx.lineTo(x, y + h);
-      ctx.lineTo(x + way * foot, y + h);
-    }
-    ctx.stroke();
+    if (extent) drawExtent(ctx, edge(extent[0]), edge(extent[1] + 1) - gap, y, h, unit);
   }
 
-  #cross(x, y, r, unit) {
-    const { ctx } = this;
-    ctx.strokeStyle = "#e6e9ed";
-    ctx.lineWidth = 1.25 * unit;
-    ctx.beginPath();
-    ctx.moveTo(x - r, y - r);
-    ctx.lineTo(x + r, y + r);
-    ctx.moveTo(x + r, y - r);
-    ctx.lineTo(x - r, y + r);
-    ctx.stroke();
+  /** What slice `z` says of a label, as `LANE_SIGNS` names it; undefined: nothing. */
+  #said(z, label) {
+    const { store } = this;
+    const slice = store.slices.get(z);
+    if (slice?.absent.has(label)) return slice.kind === "accepted" ? "unmentioned" : "absent";
+    if (slice?.speaks.has(label)) return "given";
+    return store.confidence(z, label) !== null && !slice?.complete ? "proposed" : undefined;
   }
 
   #suggestion(x, top, lane, unit) {
     const { ctx } = this;
-    ctx.strokeStyle = "#f2c14e";
+    ctx.strokeStyle = SUGGESTED.colour;
     ctx.lineWidth = 1.5 * unit;
     ctx.setLineDash([3 * unit, 2 * unit]);
     ctx.beginPath();
@@ -194,6 +164,6 @@ export class Ribbon {
     ctx.lineTo(x, lane);
     ctx.stroke();
     ctx.setLineDash([]);
-    drawMark(ctx, { mark: "down", colour: "#f2c14e" }, x, top / 2, top * 0.45, unit);
+    drawMark(ctx, SUGGESTED, x, top / 2, top * 0.45, unit);
   }
 }

@@ -8,9 +8,14 @@ import { Emitter } from "./emitter.js";
 const KEPT = ["radius", "low", "high", "tolerance", "eraseOnly", "follow"];
 const RADIUS = { min: 0, max: 80 };
 const HINTS = {
+  brush: "Brush: drag to paint the chosen label.",
+  eraser: "Eraser: drag to take away any label that is not locked.",
+  threshold: "Threshold brush: paints only where the HU lie in the range.",
   polygon: "Corners by clicks; Enter closes, Backspace goes back.",
   fill: "Click inside a closed outline of the label.",
-  box: "Drag a box round the structure.",
+  wand: "Click into the structure; a higher tolerance takes more.",
+  scribble: "Scribble inside, with Shift outside, until it fits; Enter applies.",
+  box: "Drag a box round the structure; Enter applies what is found.",
   pan: "Drag to move, click to place the cursor.",
 };
 

@@ -2,43 +2,56 @@
 
 const TOOLS = { b: "brush", e: "eraser", p: "polygon", g: "fill", t: "threshold", w: "wand", s: "scribble", r: "box", h: "pan" };
 
-/** [keys, what they do]; `|` stands between keys that do the same. */
-export const LIST = [
-  ["1 … 9, 0", "choose a label"],
-  ["B", "brush"],
-  ["E", "eraser"],
-  ["X", "swap brush and eraser"],
-  ["T", "threshold brush"],
-  ["P", "polygon"],
-  ["G", "fill a closed outline"],
-  ["W", "wand"],
-  ["S", "scribbles (Shift: outside)"],
-  ["R", "box"],
-  ["H", "pan, place the cursor"],
-  ["[ ]", "brush size (or Alt + wheel)"],
-  ["Enter", "apply the preview, close the polygon"],
-  ["Esc", "drop the preview, stop"],
-  ["↑ ↓ → ←", "next and previous slice (or wheel)"],
-  ["Shift + arrow", "ten slices"],
-  ["Home, End", "first, last slice"],
-  ["F", "propagate"],
-  ["N", "next suggested slice"],
-  ["Space", "accept the slice"],
-  ["Backspace", "reject the slice's proposals"],
-  ["A", "label is absent here"],
-  ["Ctrl + Z", "undo"],
-  ["Ctrl + Shift + Z, Ctrl + Y", "redo"],
-  ["M (hold)", "hide the masks"],
-  ["C", "crosshair"],
-  ["I", "smooth or plain pixels"],
-  ["Ctrl + wheel", "zoom"],
-  ["Middle drag", "move the image"],
-  ["Right drag", "window: level and width"],
-  ["Shift + move", "cursor follows the pointer"],
-  ["0 (keypad), V", "fit the slice to the pane"],
-  ["F2", "rename the label"],
-  ["?", "this list"],
-];
+/** Groups of [keys, what they do]. */
+export const GROUPS = {
+  Tools: [
+    ["B", "brush"],
+    ["E", "eraser"],
+    ["X", "swap brush and eraser"],
+    ["T", "threshold brush"],
+    ["P", "polygon"],
+    ["G", "fill a closed outline"],
+    ["W", "wand"],
+    ["S", "scribbles (Shift: outside)"],
+    ["R", "box"],
+    ["H", "pan, place the cursor"],
+    ["[ ]", "brush size (or Alt + wheel)"],
+    ["Enter", "apply preview, close polygon"],
+    ["Esc", "drop preview, stop propagation"],
+  ],
+  "Labels and slices": [
+    ["1 … 9, 0", "choose a label"],
+    ["A", "label is absent here"],
+    ["F2", "rename the label"],
+    ["↑ ↓ → ←", "next, previous slice (or wheel)"],
+    ["Shift + arrow", "ten slices"],
+    ["Home, End", "first, last slice"],
+  ],
+  "Proposals and history": [
+    ["F", "propagate"],
+    ["N", "next suggested slice"],
+    ["Space", "accept the slice"],
+    ["Backspace", "reject its proposals"],
+    ["Ctrl + Z", "undo"],
+    ["Ctrl + Shift + Z, Ctrl + Y", "redo"],
+  ],
+  View: [
+    ["M (hold)", "hide the masks"],
+    ["C", "crosshair"],
+    ["I", "smooth or plain pixels"],
+    ["Ctrl + wheel", "zoom"],
+    ["Middle drag", "move the image"],
+    ["Right drag", "window: level and width"],
+    ["Shift + move", "cursor follows the pointer"],
+    ["0 (keypad), V", "fit the slice to the pane"],
+    ["?", "this list"],
+  ],
+  "Work list": [
+    ["L", "open it"],
+    ["Shift + N", "next case that is not done"],
+    ["Shift + D", "this case is done, next one"],
+  ],
+};
 
 export function listen(app) {
   const { actions, settings, assist, pointer, labels, view } = app;
@@ -59,6 +72,7 @@ export function listen(app) {
     Home: () => app.goTo({ z: 0 }),
     End: () => app.goTo({ z: app.store.depth - 1 }),
     F2: () => labels.rename(),
+    l: () => app.workList.show(),
     Backspace: () => (pointer.polygon.length ? pointer.removeCorner() : actions.reject()),
     Enter: () => (pointer.polygon.length ? pointer.closePolygon() : assist.apply()),
     Escape: () => {
@@ -92,6 +106,7 @@ export function listen(app) {
     if (event.code === "Numpad0") return app.fit();
     if (/^[0-9]$/.test(event.key)) return labels.chooseByDigit(Number(event.key));
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (app.workList.shortcut(event)) return;
     if (TOOLS[key] && !event.shiftKey) return settings.choose(TOOLS[key]);
     if (!plain[key] || (event.repeat && !["[", "]"].includes(key))) return;
     event.preventDefault();
@@ -100,10 +115,13 @@ export function listen(app) {
   window.addEventListener("keyup", (event) => event.key.toLowerCase() === "m" && app.showMasks(true));
 
   // A control used by mouse keeps no focus: Space is to accept the slice, not to press it again.
+  const toCanvas = () => app.axial.canvas.focus({ preventScroll: true });
   document.addEventListener("click", (event) => {
     const focused = document.activeElement;
     if (event.detail === 0 || event.target.closest("dialog") || !focused) return;
     const gives = "button, [role=option], input[type=range], input[type=checkbox], input[type=radio]";
-    if (focused.matches(gives)) app.axial.canvas.focus({ preventScroll: true });
+    if (focused.matches(gives)) toCanvas();
+    // A dialog that closes gives the focus back to the button that opened it.
+    document.querySelector("dialog[open]")?.addEventListener("close", toCanvas, { once: true });
   });
 }

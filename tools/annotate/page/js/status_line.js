@@ -1,6 +1,8 @@
 /** What the page tells the person: status, notices, connection, progress, who edits. */
 import { $, count } from "./dom.js";
 
+const percent = ({ done, total }) => `${Math.floor((100 * done) / total)} %`;
+
 export class StatusLine {
   constructor(app) {
     this.app = app;
@@ -8,6 +10,7 @@ export class StatusLine {
     this.ended = false;
     app.queue.on("change", () => this.showConnection());
     app.store.on("running", () => this.#progress());
+    app.store.on("ended", ({ was, ended }) => this.#ended(was, ended));
     app.store.on("editor reset", () => this.showConnection());
     app.store.on("reset", () => this.#progress());
   }
@@ -70,13 +73,22 @@ export class StatusLine {
   #progress() {
     const { running, progress } = this.app.store;
     $("#progress").hidden = !running;
-    $("#progress-text").textContent = "";
+    const what = { propagation: "Propagating", automatic: "Looking for key slices" }[running];
+    $("#progress-text").textContent = !running ? "" : progress?.total ? `${what}: ${percent(progress)}` : `${what} …`;
     if (running && progress?.total) {
       $("#progress").max = progress.total;
       $("#progress").value = progress.done;
-      $("#progress-text").textContent = `${Math.round((100 * progress.done) / progress.total)} %`;
     } else if (running) $("#progress").removeAttribute("value");
-    if (this.wasRunning && !running) this.say(this.wasRunning === "automatic" ? "Automatic start is done." : "Propagation has ended.");
-    this.wasRunning = running;
+  }
+
+  #ended(was, how) {
+    const { progress, proposals } = this.app.store;
+    const [what, again] = was === "automatic" ? ["Automatic start", "Nothing was changed."] : ["Propagation", "F goes on."];
+    const some = was === "propagation" && proposals.size;
+    const proposed = some ? ` ${count(some, "slice")} ${some === 1 ? "has" : "have"} proposals.` : "";
+    const far = progress.total ? `at ${percent(progress)}` : "before the first slice";
+    if (how === "stopped") this.say(`${what} was stopped ${far}.${proposed} ${again}`);
+    else if (how === "failed") this.say(`${what} has failed ${far}.`);
+    else this.say(`${what} ${how === "done" ? "is done" : "has ended"}.${proposed}`);
   }
 }

@@ -3,7 +3,7 @@
  * unanswered edits done to them.
  *
  * Emits: "reset" (another state altogether), "slice" (z), "head" (labels, extents, undo, ...), "suggestion",
- * "running", "editor".
+ * "running", "ended" (what ran has, and how), "editor".
  */
 import { Emitter } from "./emitter.js";
 import { decodeBase64, decodeRle, readBlocks } from "./rle.js";
@@ -32,6 +32,7 @@ export class Store extends Emitter {
   /** Everything but pixels, which follow by `putPixels`. */
   reset(state) {
     const sameCase = this.case === state.case;
+    const was = sameCase && this.running;
     this.case = state.case;
     this.name = state.name ?? state.case;
     [this.depth, this.height, this.width] = state.shape;
@@ -60,6 +61,7 @@ export class Store extends Emitter {
     this.youEdit = Boolean(state.you_edit);
     this.#applyHead(state);
     this.emit("reset");
+    if (was && !this.running) this.emit("ended", { was, ended: "unseen" });
   }
 
   /** What has changed, from an event or from the answer to an edit: they may come in either order, or twice. */
@@ -187,9 +189,12 @@ export class Store extends Emitter {
     this.progress = progress ?? null;
   }
 
-  setProgress({ done, total, running }) {
+  /** `ended` tells of what ran how it ended: "done", "stopped" or "failed"; "unseen" if a reset came instead. */
+  setProgress({ done, total, running, ended }) {
+    const was = this.running;
     this.#setRunning(running, { done, total });
     this.emit("running");
+    if (was && ended) this.emit("ended", { was, ended });
   }
 
   setSuggestion(suggestion) {
