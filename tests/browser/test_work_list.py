@@ -111,6 +111,7 @@ def test_through_the_list(context: BrowserContext, folder: Server) -> None:
     assert list(states(tab)) == ["first", "third"]
     page.uncheck("#hide-done")
     tab.press("Escape")
+    tab.wait("!document.querySelector('#cases-dialog').open")
 
     # The next that is not done, from the last to the first; what was painted is there.
     tab.press("Shift+N")

@@ -241,12 +241,11 @@ def test_a_method_that_fails_counts_nothing_and_is_tried_again(
     save_file({"a": torch.zeros(2)}, broken)
     config = tiny_compare(bad={"kind": "3d", "weights": str(broken)})
     for _ in range(2):
-        summary = run(training_set, config=str(config), out=out, methods=["bad", "keys-1"], only_score=True, limit=1)
+        summary = run(training_set, config=str(config), out=out, methods=["bad"], only_score=True, limit=1)
         bad = summary["methods"]["bad"]
         assert list(bad["failed"]) == ["X"] and "broken.safetensors" in bad["failed"]["X"]
         assert bad["mean"] == {"dsc": 0.0, "nsd": 0.0}
-        assert summary["methods"]["keys-1"]["mean"]["dsc"] > 0
-    assert len((out / "cases.jsonl").read_text().splitlines()) == 3, "the failure twice, what succeeded once"
+    assert len((out / "cases.jsonl").read_text().splitlines()) == 2
 
 
 def test_other_settings_are_refused_for_a_training_that_was_begun(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import SimpleITK as sitk
 
 from volumes.phantom import make_phantom
@@ -72,3 +74,14 @@ def manifest_lines(out: Path) -> list[dict[str, Any]]:
         return []
     whole = path.read_text(encoding="utf-8")
     return [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
+
+
+def engines_of(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+    """The engines among a process's children; one that ends as it is looked at is none."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in process.children(recursive=recursive):
+            with suppress(psutil.NoSuchProcess):  # or a zombie, which has no command line any more
+                if "tools.batch.engine" in child.cmdline():
+                    found.append(child)
+    return found

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.tools.batch.many_cases import manifest_lines, write_huge, write_image
+from tests.tools.batch.many_cases import engines_of, manifest_lines, write_huge, write_image
 from tools.batch.attempts import attempts, begin_attempt, forget, forget_all
 from tools.batch.manifest import Manifest
 from tools.batch.progress import Progress, in_words
@@ -101,9 +101,8 @@ def test_a_volume_that_ends_its_worker_twice_is_set_aside(folders: tuple[Path, P
             mark, until = out / ".keyslice-run" / "attempts" / f"A.{attempt}", time.monotonic() + 200
             while not mark.exists() and time.monotonic() < until:
                 time.sleep(0.005)
-            for child in psutil.Process().children():
-                if "tools.batch.engine" in child.cmdline():
-                    child.send_signal(number)
+            for engine in engines_of(psutil.Process()):
+                engine.send_signal(number)
 
     with meanwhile(stop_then_kill):
         result = evaluate(folders, "--time-limit", "4s")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from tests.tools.batch.many_cases import write_cases, write_image
+from tests.tools.batch.many_cases import engines_of, write_cases, write_image
 from tools.cli import app
 from volumes.formats import read_label_map
 
@@ -33,7 +33,7 @@ def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
         arguments = ("evaluate", "-r", keys, "-p", keys, "-o", tmp_path / "out", "--cluster", address)
         assert run(*arguments, "--json", tmp_path / "scores.json", "-q") == (0, "")
         assert json.loads((tmp_path / "scores.json").read_text())["mean"]["all"] == {"dsc": 1.0, "nsd": 1.0}
-        engines = [one for one in psutil.Process().children(recursive=True) if "tools.batch.engine" in one.cmdline()]
+        engines = engines_of(psutil.Process(), recursive=True)
         psutil.wait_procs(engines, timeout=30)
         assert not [one for one in engines if one.is_running()], "no network is left in its workers' memory"
         status, error = run(*arguments[:-3], tmp_path / "more", "--cluster", address, "--labels", "flare99")

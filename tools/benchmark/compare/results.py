@@ -88,7 +88,7 @@ def summarize(
             "all": {kind: mean_of(means[kind], tuple(about.table)) for kind in means},
             **{key: round(statistics.fmean(getattr(line, key) for line in of), 1) for key in _MEANS},
             **{key: max(getattr(line, key) for line in of) for key in ("peak_mb", "gpu_peak_mb")},
-            "training_hours": None if one.training is None else round(one.training / 3600, 3),
+            "training_hours": None if one.training is None else round(one.training / 3600, 5),
             "parameters": one.parameters,
             "gain": one.gain,
             "failed": {line.case: line.error for line in of if line.error is not None},
