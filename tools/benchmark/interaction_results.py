@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.files import whole_file, write_json
+from tools.report import how_many
 
 GOAL = 0.90
 SUGGESTED, EQUIDISTANT, RANDOM = "suggested", "equidistant", "random"
@@ -150,7 +151,7 @@ def print_summary(summary: dict[str, Any], budget: int) -> None:
 
     console = Console()
     for name, noise, one in _parts(summary):
-        title = f"{name}, {noise} annotator: {one['cases']} cases, mean Dice"
+        title = f"{name}, {noise} annotator: {how_many(one['cases'], 'case')}, mean Dice"
         # Methods side by side: they fit into eighty columns, where a column for each number of slices would be cut.
         table = Table(title=title, title_justify="left")
         table.add_column("annotated slices")

@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.benchmark.results import NAMES, OURS, OURS_WITHOUT_MARKS, counts_of
 from tools.files import whole_file
+from tools.report import how_many
 
 _STYLES: dict[str, dict[str, Any]] = {
     OURS: {"color": "#c1272d", "linewidth": 2.6, "marker": "o", "zorder": 5},
@@ -91,7 +92,7 @@ def draw_interaction(summary: dict[str, Any], path: Path) -> None:
             panel.grid(alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
         panels[0, column].axhline(GOAL, color="#999999", linewidth=1.0, linestyle=":")
-        panels[0, column].set_title(f"{name} ({one['cases']} cases)", fontsize=11)
+        panels[0, column].set_title(f"{name} ({how_many(one['cases'], 'case')})", fontsize=11)
         panels[1, column].set_xlabel("annotated slices")
         panels[1, column].xaxis.get_major_locator().set_params(integer=True)
     panels[0, 0].set_ylabel("mean Dice")
