@@ -21,6 +21,8 @@ from volumes.voxels import to_labels
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from volumes.dicom.source import DicomSource
+
     Labels = TypeVar("Labels", sitk.Image, npt.NDArray[np.uint8])
 else:
     Labels = TypeVar("Labels")
@@ -39,6 +41,7 @@ class Result(Generic[Labels]):
         names: numbers, names and colours.
         warnings: what a person should know, one sentence each.
         report: of `segment`: which key slices were taken, and why; slices count from the most inferior one.
+        source: the DICOM series that the CT came from, which DICOM labels refer to.
     """
 
     labels: Labels
@@ -49,9 +52,12 @@ class Result(Generic[Labels]):
     geometry: Geometry = field(repr=False)
     name: str
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    source: DicomSource | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> float:
-        """Write the labels, names and colours among them: .nii.gz, .nii, .nrrd, .seg.nrrd or .mha, whole or not at all.
+        """Write the labels, names and colours among them, whole or not at all.
+
+        Formats: .nii.gz, .nii, .nrrd, .seg.nrrd, .mha; .seg.dcm and .rtstruct.dcm of a CT that is a DICOM series.
 
         Returns:
             Greatest distance in mm of a written voxel from where it belongs: 0.0 where the grid is the same bit for
@@ -66,4 +72,4 @@ class Result(Generic[Labels]):
         """The labels in canonical order, with grid and names."""
         labels = self.labels
         array = to_labels(labels if isinstance(labels, np.ndarray) else planes(labels), self.geometry, self.name)
-        return LabelMap(array, self.geometry, self.names, self.name)
+        return LabelMap(array, self.geometry, self.names, self.name, self.source)

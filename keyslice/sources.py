@@ -105,6 +105,7 @@ class Source:
             geometry=self.volume.geometry,
             name=self.volume.name,
             report=report or {},
+            source=self.volume.source,
         )
 
     def doubts(self) -> list[str]:
