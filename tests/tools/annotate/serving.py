@@ -293,3 +293,13 @@ class Page:
 def runs(top: int, left: int, height: int, width: int, across: int = SHAPE[2]) -> list[int]:
     """The pixels of a box, as an edit names them."""
     return [number for y in range(top, top + height) for number in (y * across + left, width)]
+
+
+def case_of(page: Page) -> Any:
+    """The open case named `case`, of the server's own thread."""
+    return page.app.state.cases._open["case"]
+
+
+def on_loop(page: Page, work: Any) -> Any:
+    """What a coroutine returns that runs in the server's thread."""
+    return asyncio.run_coroutine_threadsafe(work, page.loop).result(20)

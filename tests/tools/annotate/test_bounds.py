@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tools.annotate.serving import SHAPE, Page, runs, serving, write_ct
+from tests.tools.annotate.serving import SHAPE, Page, case_of, on_loop, runs, serving, write_ct
 from tools.annotate import proposals
 from tools.annotate.changes import Change
 from tools.annotate.document import Document
@@ -31,14 +31,6 @@ def page(tmp_path: Path) -> Iterator[Page]:
     with serving(write_ct(tmp_path / "case.nii.gz")) as page:
         page.watch()
         yield page
-
-
-def case_of(page: Page) -> Any:
-    return page.app.state.cases._open["case"]
-
-
-def on_loop(page: Page, work: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(work, page.loop).result(20)
 
 
 def test_a_page_that_sleeps_holds_few_megabytes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tools.annotate.serving import SHAPE, Page, runs, serving, write_ct
+from tests.tools.annotate.serving import SHAPE, Page, case_of, on_loop, runs, serving, write_ct
 from tools.annotate import describe
 from tools.annotate.imports import Imported
 from tools.annotate.merging import LabelMerge
@@ -27,14 +27,6 @@ def page(tmp_path: Path) -> Iterator[Page]:
     with serving(write_ct(tmp_path / "case.nii.gz")) as page:
         page.watch()
         yield page
-
-
-def case_of(page: Page) -> Any:
-    return page.app.state.cases._open["case"]
-
-
-def on_loop(page: Page, work: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(work, page.loop).result(20)
 
 
 def test_news_come_in_the_order_of_their_serials(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
