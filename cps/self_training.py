@@ -22,8 +22,9 @@ from cps.members import member_opener, validation_score
 from cps.round_state import JOURNAL, RoundsState
 from cps.rounds import Cases, RoundSettings, Task, identity, run_rounds
 from cps.selection import AgreementRule
-from cps.training import train
+from cps.training import CrossSettings, read_whole, train
 from networks.configurations import read_config, settings_of, with_overrides
+from reference_module.training_settings import read_sections
 from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
 
@@ -98,6 +99,9 @@ def train_rounds(
     folder, whole = Path(out).resolve(), read_config("cps", config)
     settings = read_rounds_section(config, overrides)
     training = {key: value for key, value in (overrides or {}).items() if key != "rounds"}
+    if settings.rounds > 1:
+        of_members, _ = read_sections(read_whole(config), CrossSettings, training, str(config))
+        of_members.check_room_for_pseudo_labels(str(config))
     dataset = data if isinstance(data, DataSet) else read_dataset(data)
     if (folder / JOURNAL).exists() and not resume:
         raise InputError(

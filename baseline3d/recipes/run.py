@@ -117,13 +117,8 @@ def check_recipe(config: str | Path, overrides: Mapping[str, Any] | None = None)
     for number in range(1, recipe.rounds + 1):
         changed = merged_settings(_of_training(overrides or {}), recipe.overrides(number))
         whole = checked(read_whole(config, changed), f"{config}, round {number}")
-        if number > 1 and whole.training.batch_size < 2:
-            raise InputError(
-                f"{config}, round {number}: training.batch_size",
-                found="1",
-                expected="2 or more: one patch of a person's labels, the others of pseudo-labels",
-                fix="set it in recipe.later",
-            )
+        if number > 1:
+            whole.training.check_room_for_pseudo_labels(f"{config}, round {number}", "set them in recipe.later")
     return recipe
 
 

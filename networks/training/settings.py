@@ -7,6 +7,12 @@ from typing import Literal
 
 from networks.configurations import check_values
 from networks.training.losses import LossSettings
+from volumes.errors import InputError
+
+
+def pseudo_labelled(batch_size: int, pseudo_share: float) -> int:
+    """How many samples of a batch come from pseudo-labelled cases, where there are any; at least one does not."""
+    return min(batch_size - 1, round(pseudo_share * batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +62,17 @@ class RunSettings:
             ("pseudo_share", 0 <= self.pseudo_share <= 1, "a share from 0 to 1"),
             ("nodes", self.nodes >= 1, "1 or more"),
         )
+
+    def check_room_for_pseudo_labels(self, where: str, fix: str = "raise one of them") -> None:
+        """Raise InputError where batches would hold no sample of a pseudo-labelled case, so that rounds teach nothing.
+
+        Args:
+            where: whose settings these are, for the message; fix: what to do.
+        """
+        if pseudo_labelled(self.batch_size, self.pseudo_share) < 1:
+            raise InputError(
+                f"{where}: training.batch_size, training.pseudo_share",
+                found=f"{self.batch_size} and {self.pseudo_share:g}, which leaves no place for a pseudo-label",
+                expected="2 or more, and a share that is one sample of it or more",
+                fix=fix,
+            )

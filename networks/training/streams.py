@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from networks.training.case_store import StoredCase
+from networks.training.settings import pseudo_labelled
 
 _PSEUDO = 1_000_003  # added to the seed, so that the two kinds do not draw in step
 
@@ -78,7 +79,7 @@ class LabelledBatches(IterableDataset[dict[str, Tensor]]):
         rank: int,
         ranks: int,
     ) -> None:
-        count = min(batch_size - 1, round(pseudo_share * batch_size)) if pseudo else 0
+        count = pseudo_labelled(batch_size, pseudo_share) if pseudo else 0
         self.streams = [make(part_of(labelled, rank, ranks), batch_size - count, seed, False)]
         if count:
             self.streams.append(make(part_of(pseudo, rank, ranks), count, seed + _PSEUDO, True))

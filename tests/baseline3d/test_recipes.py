@@ -173,8 +173,10 @@ def test_too_little_memory_to_train_names_the_settings(
 def test_batches_of_one_patch_have_no_room_for_pseudo_labels(
     training_set: Path, tiny_recipe: Write, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"round 2: training.batch_size: found 1; expected 2 or more"):
-        run(tiny_recipe({**GAO, "later": {"batch_size": 1}}), training_set, tmp_path / "run")
+    for later in ({"batch_size": 1}, {"pseudo_share": 0.1}):
+        with pytest.raises(InputError, match=r"round 2: training.*no place for a pseudo-label.*in recipe.later"):
+            run(tiny_recipe({**GAO, "later": later}), training_set, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     dataset = replace(read_dataset(training_set), unlabelled=())
     with pytest.raises(InputError, match="no case with no labels"):
         run(tiny_recipe(GAO), dataset, tmp_path / "none")

@@ -239,6 +239,16 @@ def test_settings_are_refused_before_anything_is_trained(tmp_path: Path, rounds:
     assert not (tmp_path / "rounds").exists()
 
 
+def test_rounds_whose_batches_would_hold_no_pseudo_label_are_refused(tmp_path: Path) -> None:
+    from cps.self_training import train_rounds
+
+    data, config = make_data(tmp_path / "data"), make_config(tmp_path)
+    for training in ({"pseudo_share": 0.0}, {"batch_size": 1}):
+        with pytest.raises(InputError, match="leaves no place for a pseudo-label"):
+            train_rounds(config, data=data, out=tmp_path / "rounds", overrides=training)
+    assert not (tmp_path / "rounds").exists()
+
+
 def test_one_value_for_all_rounds_settings_is_refused(tmp_path: Path) -> None:
     from cps.self_training import read_rounds_section
 
