@@ -41,15 +41,15 @@ def write_recipe_report(
             `shipped`.
         skipped: what does not apply to these structures.
     """
-    start, end = scores["start"], list(scores.values())[-1]
-    gain = round(end["mean"] - start["mean"], 6) if start and end else None
+    end = list(scores)[-1]
     content = {
         "name": work.whole.name,
         "recipe": {"kind": type(recipe).__name__.lower(), **asdict(recipe)},
         "weights": f"{work.whole.name}.safetensors",
         "weights_of": chosen.relative_to(work.folder).as_posix(),
         "pseudo_labels_used": max(state.rounds) > 1,
-        "gain": gain,
+        "gain": _gain(scores, end),
+        "gain_without_postprocessing": _gain(scores, "trained"),
         "scores": {name: dict(one) for name, one in scores.items()},
         "skipped": list(skipped),
         "rounds": describe(state),
@@ -75,12 +75,20 @@ def _markdown(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n\n## Rounds of pseudo-labels\n" + rounds.replace("\n## Round", "\n### Round")
 
 
+def _gain(scores: Mapping[str, Mapping[str, float]], end: str) -> float | None:
+    """Mean Dice more than the supervised start; None without validation cases."""
+    start, after = scores["start"], scores[end]
+    return round(after["mean"] - start["mean"], 6) if start and after else None
+
+
 def _told(content: Mapping[str, Any]) -> str:
     """What was gained, in a sentence."""
     if content["gain"] is None:
         return "Without validation cases nobody knows what it gained."
     before, *_, after = (one["mean"] for one in content["scores"].values())
     told = f"Mean Dice on the validation cases: {before:.4f} to {after:.4f}, a gain of {content['gain']:+.4f}"
+    if "shipped" in content["scores"]:
+        told += f" ({content['gain_without_postprocessing']:+.4f} before post-processing, which the start is without)"
     if not content["pseudo_labels_used"]:
         return f"{told}, none of it by pseudo-labels: they were not trained on."
     return f"{told} over the supervised start."

@@ -147,9 +147,11 @@ def test_folds_label_together_and_one_network_learns_of_all(
     assert after.least_mm3["tube"] == pytest.approx(0.5 * min(truth[name]["tube"]["mm3"] for name in "AB"))
     assert "post-processing: closing of adrenals: no structure has the role adrenal" in told
     described_in = json.loads((out / "report.json").read_text())
-    shipped, start = (described_in["scores"][name]["mean"] for name in ("shipped", "start"))
+    shipped, trained, start = (described_in["scores"][name]["mean"] for name in ("shipped", "trained", "start"))
     assert described_in["gain"] == pytest.approx(shipped - start, abs=1e-6)
+    assert described_in["gain_without_postprocessing"] == pytest.approx(trained - start, abs=1e-6)
     report = (out / "report.md").read_text()
+    assert f"({trained - start:+.4f} before post-processing, which the start is without)" in report
     assert "- Left out: gallbladder enclosed by liver: no structure has the role liver or gallbladder" in report
 
 
