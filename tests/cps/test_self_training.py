@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.tiny import TINY_NETWORK
 from volumes.errors import InputError
 from volumes.formats import read_label_map, read_volume, write_label_map
 from volumes.label_map import LabelMap
@@ -18,27 +19,6 @@ from volumes.volume import Geometry
 
 pytest.importorskip("lightning")
 
-NETWORK = {
-    "first": {
-        "kind": "transunet",
-        "layers": [1, 1, 1],
-        "stem": 8,
-        "hidden": 32,
-        "depth": 1,
-        "heads": 2,
-        "mlp": 32,
-        "decoder": [16, 16, 8, 8],
-        "head": 16,
-        "grid": 2,
-    },
-    "second": {
-        "kind": "deeplabv3plus",
-        "encoder": "tu-resnet18",
-        "depth": 4,
-        "channels": 16,
-        "encoder_settings": {"channels": [8, 16, 16, 16]},
-    },
-}
 GEOMETRY = Geometry.axial((4, 32, 32), (3.0, 2.0, 2.0))
 STEPS = 3
 
@@ -86,7 +66,7 @@ def make_config(folder: Path, **rounds: Any) -> Path:
         "slices": {"size": 32},
         "losses": {},
     }
-    whole = {"name": "tiny", "network": NETWORK, "input": {"pixel": 2.0}, "training": training}
+    whole = {"name": "tiny", "network": TINY_NETWORK, "input": {"pixel": 2.0}, "training": training}
     reference.write_text(yaml.safe_dump(whole))
     training = {**training, "unlabelled_batch_size": 2}
     content = {"name": "tiny_cps", "reference": str(reference), "training": training, "rounds": rounds}

@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from zlib import crc32
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from reference_module.deeplab import DeepLabV3Plus
+from tests.golden import digest, give_seeded_weights, seeded
 from volumes.errors import InputError
 
 NARROW = {"channels": 32, "rates": (1, 2, 3), "depth": 4, "encoder": "tu-resnet18"}
 WIDTHS = {"channels": (16, 24, 32, 48)}
 SIZES = [(1, 1), (1, 40), (33, 1), (16, 16), (31, 47), (54, 130), (64, 48)]
-
-
-def give_seeded_weights(network: nn.Module) -> None:
-    """Weights that depend on a tensor's name alone: not on torch's generator or initialisation."""
-    for name, tensor in network.state_dict().items():
-        if not tensor.is_floating_point():
-            continue
-        noise = np.random.Generator(np.random.PCG64(crc32(name.encode()))).standard_normal(
-            tuple(tensor.shape), dtype=np.float32
-        )
-        values = torch.from_numpy(noise)
-        if tensor.dim() > 1:
-            values = values * 1.2 / tensor[0].numel() ** 0.5
-        elif name.endswith("running_var"):
-            values = 1 + 0.2 * values.abs()
-        elif name.endswith(("running_mean", "bias")):
-            values = 0.1 * values
-        else:
-            values = 0.6 + 0.1 * values
-        tensor.copy_(values)
-
-
-def seeded(*shape: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).random(shape, dtype=np.float32))
-
-
-def digest(tensor: Tensor) -> list[float]:
-    """Mean, deviation, and a few elements."""
-    flat = tensor.double().flatten()
-    some = flat[torch.arange(1, 6) * (len(flat) // 6)]
-    return [float(flat.mean()), float(flat.std()), *some.tolist()]
 
 
 def narrow(fine: bool) -> DeepLabV3Plus:

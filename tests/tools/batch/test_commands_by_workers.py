@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from reference_module.models import InputSettings, build_pair, save_pair
-from tests.conftest import TINY_NETWORK
+from tests.tiny import TINY_NETWORK
 from tests.tools.batch.many_cases import manifest_lines, write_cases, write_image
 from tools.cli import app
 from volumes.labels import LabelTable
