@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import shutil
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from cps.journal import replace_file
 from tools.annotate.changes import Shape
 from tools.annotate.document import Document
 from tools.annotate.journal import free_name
-from tools.annotate.packing import damaged
+from tools.annotate.packing import marked, unmarked
 
 KEPT = 2
 """Generations."""
@@ -52,8 +51,7 @@ def write_snapshot(folder: Path, document: Document) -> int:
     Raises:
         OSError: it is not there, or the disk holds something else than was written.
     """
-    path, state = snapshot_path(folder, document.revision), document.to_state()
-    content = b"".join((_SNAPSHOT, zlib.crc32(state).to_bytes(4, "little"), state))
+    path, content = snapshot_path(folder, document.revision), marked(_SNAPSHOT, document.to_state())
     replace_file(path, lambda part: part.write_bytes(content))
     if path.read_bytes() != content:
         path.unlink()
@@ -71,11 +69,7 @@ def read_snapshot(path: Path, shape: Shape) -> Document:
         InputError: the file is not as it was written, or of another shape.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
-    start = len(_SNAPSHOT) + 4
-    state = content[start:]
-    if not content.startswith(_SNAPSHOT) or zlib.crc32(state).to_bytes(4, "little") != content[len(_SNAPSHOT) : start]:
-        raise damaged(path, "other contents than were written")
+    state = unmarked(path.read_bytes(), _SNAPSHOT, path)
     return Document.from_state(state, shape, path)
 
 

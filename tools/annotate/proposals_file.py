@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from cps.journal import replace_file
 from tools.annotate.changes import Shape
-from tools.annotate.packing import compress, damaged, decompress, pack, split, unpack
+from tools.annotate.packing import compress, damaged, decompress, marked, pack, split, unmarked, unpack
 from volumes.labels import MAX_LABEL
 
 _MARK = b"KEYSLICE PROPOSALS\n"
@@ -47,7 +46,7 @@ def write_proposals(path: Path, proposals: SavedProposals) -> None:
         "sizes": [len(part) for part in (*masks, *values)],
     }
     content = pack(head, (*masks, *values))
-    whole = b"".join((_MARK, zlib.crc32(content).to_bytes(4, "little"), content))
+    whole = marked(_MARK, content)
     replace_file(path, lambda part: part.write_bytes(whole))
 
 
@@ -61,11 +60,7 @@ def read_proposals(path: Path, shape: Shape) -> SavedProposals:
         InputError: the file is not as it was written, or of another shape.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
-    start = len(_MARK) + 4
-    if not content.startswith(_MARK) or zlib.crc32(content[start:]).to_bytes(4, "little") != content[start - 4 : start]:
-        raise damaged(path, "other contents than were written")
-    head, body = unpack(content[start:], path)
+    head, body = unpack(unmarked(path.read_bytes(), _MARK, path), path)
     parts = split(body, head.get("sizes"), path)
     depth, height, width = shape
     labels, owners, revision = head.get("confidence"), head.get("owners", []), head.get("revision")
