@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Tests run in so many processes, file by file.
+JOBS   ?= 2
 
 .PHONY: venv demo test lint docs clean
 
@@ -22,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/python -m tools.demo demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

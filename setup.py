@@ -68,6 +68,7 @@ setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
         "test": [
             "pytest>=7.4",
+            "pytest-xdist>=3.6",
             "hypothesis",
             "ruff",
             "mypy",
