@@ -173,7 +173,7 @@ def _bomb() -> bytes:
     struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
     struct.pack_into("<f", header, 108, 352)
     header[344:348] = b"n+1\x00"
-    return gzip.compress(bytes(header))
+    return gzip.compress(bytes(header), mtime=0)
 
 
 @pytest.mark.parametrize(
