@@ -150,7 +150,7 @@ def test_folds_label_together_and_one_network_learns_of_all(
     shipped, trained, start = (described_in["scores"][name]["mean"] for name in ("shipped", "trained", "start"))
     assert described_in["gain"] == pytest.approx(shipped - start, abs=1e-6)
     assert described_in["gain_without_postprocessing"] == pytest.approx(trained - start, abs=1e-6)
-    report = (out / "report.md").read_text()
+    report = (out / "report.md").read_text(encoding="utf-8")
     assert f"({trained - start:+.4f} before post-processing, which the start is without)" in report
     assert "- Left out: gallbladder enclosed by liver: no structure has the role liver or gallbladder" in report
 

@@ -125,7 +125,7 @@ def write_all(out: Path, rows: Mapping[int, Sequence[CaseLine]], summary: dict[s
     write_json(out / "results.json", summary)
     with whole_file(out / "results.md") as temporary:
         temporary.write_text(markdown(summary), encoding="utf-8")
-    with whole_file(out / "structures.csv") as temporary, temporary.open("w", newline="") as file:
+    with whole_file(out / "structures.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "name", "case", "label", "structure", "dsc", "nsd", "millilitres", "model"])
         for row, lines in sorted(rows.items()):

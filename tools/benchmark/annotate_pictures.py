@@ -70,7 +70,7 @@ def _truth(case: Path, ct: Path) -> NDArray[np.uint8]:
     """(D, H, W) the structures of `LABELS`, numbered from 1."""
     from volumes.formats import read_label_map, read_volume
 
-    names = json.loads((case / "class_map.json").read_text())["total_v2"]
+    names = json.loads((case / "class_map.json").read_text(encoding="utf-8"))["total_v2"]
     numbers = {name: int(value) for value, name in names.items()}
     found = read_label_map(case / "seg_total_v2_fast.nii.gz", like=read_volume(ct)).array
     truth = np.zeros_like(found)
@@ -84,7 +84,7 @@ def _write_table(folder: Path) -> Path:
 
     labels = {value: {"name": name, "color": list(color)} for value, (name, color) in enumerate(LABELS.items(), 1)}
     path = folder / "labels.yaml"
-    path.write_text(yaml.safe_dump({"name": "pictures", "labels": labels}))
+    path.write_text(yaml.safe_dump({"name": "pictures", "labels": labels}), encoding="utf-8")
     return path
 
 

@@ -53,12 +53,12 @@ class EngineCase:
         np.save(folder / "volume.npy", self.volume.array)
         np.save(folder / "truth.npy", self.truth)
         about = {"spacing": list(self.volume.spacing), "given": list(self.given), "name": self.volume.name}
-        (folder / "case.json").write_text(json.dumps(about))
+        (folder / "case.json").write_text(json.dumps(about), encoding="utf-8")
         return folder
 
     @classmethod
     def load(cls, folder: Path) -> EngineCase:
-        about = json.loads((folder / "case.json").read_text())
+        about = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         array = np.load(folder / "volume.npy")
         dz, dy, dx = about["spacing"]
         volume = Volume(array, Geometry.axial(array.shape, (dz, dy, dx)), name=about["name"])

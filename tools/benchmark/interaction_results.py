@@ -135,7 +135,7 @@ def markdown(summary: dict[str, Any], about: dict[str, Any]) -> str:
 def write_all(out: Path, steps: Sequence[Step], summary: dict[str, Any], about: dict[str, Any]) -> None:
     """Write `results.json`, `steps.csv` and `results.md` into `out`, each whole or not at all."""
     write_json(out / "results.json", {"about": about, "sets": summary})
-    with whole_file(out / "steps.csv") as temporary, temporary.open("w", newline="") as file:
+    with whole_file(out / "steps.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Step)])
         writer.writeheader()
         for step in steps:

@@ -208,7 +208,7 @@ def write_all(out: Path, records: Sequence[Record], summary: dict[str, Any], abo
     """Write `results.json`, `structures.csv` and `results.md` into `out`, each whole or not at all."""
     write_json(out / "results.json", {"about": about, "sets": summary})
     names = [field.name for field in fields(Record)]
-    with whole_file(out / "structures.csv") as temporary, temporary.open("w", newline="") as file:
+    with whole_file(out / "structures.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         for record in records:

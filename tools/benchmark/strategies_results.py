@@ -134,7 +134,7 @@ def write_all(out: Path, lines: Sequence[StrategyLine], summary: dict[str, Any],
     write_json(out / "results.json", summary)
     with whole_file(out / "results.md") as temporary:
         temporary.write_text(markdown(summary), encoding="utf-8")
-    with whole_file(out / "structures.csv") as temporary, temporary.open("w", newline="") as file:
+    with whole_file(out / "structures.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         head = ["strategy", "way", "case", "label", "structure", "dice", "key_slices", "seen", "seconds", "failed"]
         writer.writerow([*head, "model"])

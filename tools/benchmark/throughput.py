@@ -136,7 +136,7 @@ def _make_volumes(folder: Path, volumes: int, size: int, depth: int) -> None:
 
     described = f"{volumes} {size} {depth}\n"
     note = folder / "described.txt"
-    if note.exists() and note.read_text() == described:
+    if note.exists() and note.read_text(encoding="utf-8") == described:
         return
     if folder.exists():
         shutil.rmtree(folder)
@@ -153,7 +153,7 @@ def _make_volumes(folder: Path, volumes: int, size: int, depth: int) -> None:
         image = image_in_file_order(geometry.to_file(phantom.volume.array), geometry)
         sitk.WriteImage(image, str(folder / "cts" / f"P{seed:03d}.nii.gz"), True)
         write_label_map(LabelMap(keys, geometry, phantom.labels.table), folder / "keys" / f"P{seed:03d}.nii.gz")
-    note.write_text(described)
+    note.write_text(described, encoding="utf-8")
 
 
 def _measured(out: Path, options: Sequence[str], volumes: int) -> dict[str, Any]:

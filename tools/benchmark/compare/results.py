@@ -119,7 +119,7 @@ def write_all(
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
