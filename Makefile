@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Tests run in so many processes, file by file.
-JOBS   ?= 2
+# Tests run in so many processes besides this one, file by file; 0: in this one.
+JOBS   ?= 0
 
 .PHONY: venv demo test lint docs clean
 
