@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from baseline3d.boxes import Box
@@ -93,15 +92,6 @@ def killed_at(when: str, config: Path, data: Path, out: Path, start: Path) -> No
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums of as many threads have the same last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_from_coarse_to_student_killed_and_not(

@@ -126,7 +126,9 @@ train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], device="cpu", progress=Fal
 """
 
 
-def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+def test_killed_and_resumed_ends_with_the_same_bits(
+    training_set: Path, tiny_3d: Write, tmp_path: Path, one_thread: None
+) -> None:
     config, cut = tiny_3d(steps=12, workers=1), tmp_path / "cut"
 
     def start() -> subprocess.Popen:
@@ -142,12 +144,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_3d:
     first.wait()
     assert not (cut / "tiny.safetensors").exists()
     second = start()
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        whole = train(config, data=training_set, out=tmp_path / "whole", device="cpu", progress=False)
-    finally:
-        torch.set_num_threads(threads)
+    whole = train(config, data=training_set, out=tmp_path / "whole", device="cpu", progress=False)
     assert second.wait(240) == 0 and (cut / "csv" / "version_1").is_dir()
     expected, found = load_file(whole), load_file(cut / "tiny.safetensors")
     assert set(expected) == set(found)
