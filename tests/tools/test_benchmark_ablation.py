@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -306,15 +306,6 @@ def test_no_case_of_the_report_is_trained_or_validated_on(
     seen: list[DataCase] = [*plan.dataset.training, *plan.dataset.unlabelled, *plan.dataset.validation]
     assert reported.isdisjoint(case.name for case in seen)
     assert all(case.label is None for case in plan.dataset.unlabelled)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As many threads as the killed process has: with other ones, sums have other last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_killed_run_ends_with_the_scores_of_one_that_was_not(
