@@ -24,29 +24,6 @@ Mask = npt.NDArray[np.bool_]
 Tool = Callable[[Mask, Sequence[int]], Mask]
 
 
-def choose_key_slices(structure: Mask, count: int) -> list[int]:
-    """Key slices of one structure, evenly spaced inside it; the ends are not among them.
-
-    The targets divide the structure's extent into `count + 1` equal parts; each takes the nearest slice
-    that holds the structure, the lower one at a tie, so a structure with few slices may get fewer than
-    `count`. A single key slice is the one with the largest area. This is the placement that gives the
-    published figures of the classical tools on our data sets, to the third decimal.
-
-    Args:
-        structure: bool `(D, H, W)`, not empty.
-        count: how many, at least 1.
-
-    Returns:
-        Slice indices, rising.
-    """
-    areas = structure.sum(axis=(1, 2))
-    filled = np.flatnonzero(areas)
-    if count == 1:
-        return [int(areas.argmax())]
-    targets = np.linspace(filled[0], filled[-1], count + 2)[1:-1]
-    return sorted({int(filled[np.abs(filled - target).argmin()]) for target in targets})
-
-
 def nearest_copy(given: Mask, slices: Sequence[int]) -> Mask:
     """Copy the nearest key slice to every slice, the lower one at a tie."""
     keys = np.asarray(slices)

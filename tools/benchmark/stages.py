@@ -7,18 +7,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tools.files import write_json
+from volumes.datasets import DataCase
 from volumes.errors import InputError
+from volumes.fingerprints import fingerprint
 
 MADE_WITH, SECONDS = "made_with.json", "seconds.json"
 _TICK = 5.0
@@ -79,3 +82,9 @@ def live_no_longer_than_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def files_digest(cases: Iterable[DataCase]) -> str:
+    """Changes when a case's image or label map does, so that another data set with the same names is told apart."""
+    paths = [[case.name, *(fingerprint(one) for one in (case.image, case.label) if one)] for case in cases]
+    return hashlib.sha256(json.dumps(sorted(paths)).encode()).hexdigest()[:16]

@@ -30,8 +30,8 @@ def ablation(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """What each part is worth: supervised; + CPS; + three windows, uncertainty; + mask propagation."""
-    from tools.benchmark.ablation import run
-    from tools.benchmark.ablation_settings import rows_named
+    from tools.benchmark.ablation.run import run
+    from tools.benchmark.ablation.settings import rows_named
     from tools.devices import choose_device
 
     with one_line_errors():
@@ -116,7 +116,7 @@ def strategies(
 ) -> None:
     """Strategies that choose key slices without a person, in automatic mode, beside the pair alone."""
     from tools.benchmark.model import ModelSpec
-    from tools.benchmark.strategies import Options, run
+    from tools.benchmark.strategies.run import Options, run
     from tools.devices import choose_device
 
     with one_line_errors():

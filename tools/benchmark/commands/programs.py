@@ -24,7 +24,7 @@ def annotate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """How long a person waits for the annotation tool, and how much memory its server takes."""
-    from tools.benchmark.annotate import run
+    from tools.benchmark.annotate.run import run
 
     with one_line_errors():
         run(
@@ -45,7 +45,7 @@ def annotate_pictures(
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/annotate"),
 ) -> None:
     """The pictures of docs/annotate.md, taken in a real browser."""
-    from tools.benchmark.annotate_pictures import run
+    from tools.benchmark.annotate.pictures import run
 
     with one_line_errors():
         run(case, out)
@@ -62,7 +62,7 @@ def throughput(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """Volumes per hour by workers and through Dask against one after the other, and a model of larger runs."""
-    from tools.benchmark.throughput import run
+    from tools.benchmark.throughput.run import run
 
     try:
         seconds = [float(part) for part in listed(network)]

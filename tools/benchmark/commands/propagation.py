@@ -36,7 +36,7 @@ def propagation(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress bar.")] = False,
 ) -> None:
     """Mean Dice at 1, 3, 5 and 8 key slices, Keyslice beside classical tools at the same slices."""
-    from tools.benchmark.propagation import DEFAULT_METHODS, OURS_WITHOUT_MARKS, run
+    from tools.benchmark.propagation.run import DEFAULT_METHODS, OURS_WITHOUT_MARKS, run
     from tools.devices import choose_device
 
     chosen = listed(methods) if methods is not None else list(DEFAULT_METHODS)
@@ -89,7 +89,7 @@ def interaction(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress bar.")] = False,
 ) -> None:
     """Dice by the number of slices that a simulated annotator paints: suggested, equidistant or random ones."""
-    from tools.benchmark.interaction import DEFAULT_METHODS, run
+    from tools.benchmark.interaction.run import DEFAULT_METHODS, run
     from tools.devices import choose_device
 
     with one_line_errors():
@@ -125,7 +125,7 @@ def engine(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """Speed, memory and equality of the engine against the published way of running STCN."""
-    from tools.benchmark.engine import CONFIGS, run
+    from tools.benchmark.engine.run import CONFIGS, run
 
     with one_line_errors():
         run(
@@ -173,7 +173,7 @@ def confidence(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress bar.")] = False,
 ) -> None:
     """Does the confidence of a slice follow its true Dice? Or, with --fit, make it do so."""
-    from tools.benchmark.confidence import DEFAULT_COUNTS, FITTING_COUNTS, Settings, fit_weights, run
+    from tools.benchmark.confidence.run import DEFAULT_COUNTS, FITTING_COUNTS, Settings, fit_weights, run
     from tools.devices import choose_device
 
     try:

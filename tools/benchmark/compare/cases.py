@@ -104,7 +104,7 @@ def _words(method: MethodSettings, made: Made, case: DataCase, bench: Bench) -> 
 def _keys(case: DataCase, slices: int, bench: Bench) -> tuple[Path, Path]:
     """Key slices of the truth as a person gives them: `slices` of each structure, and where it begins and ends."""
     from tools.benchmark.datasets import Case, structures_of
-    from tools.benchmark.propagation import key_slices_for
+    from tools.benchmark.key_slices import key_slices_for
     from volumes.formats import read_label_map, write_label_map
     from volumes.label_map import LabelMap
 

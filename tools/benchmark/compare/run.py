@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from networks.locks import locked
-from tools.benchmark.ablation_stages import files_digest
 from tools.benchmark.compare.cases import Bench, CaseLine, digest_of, run_case
 from tools.benchmark.compare.pictures import draw_case, draw_cost, draw_structures
 from tools.benchmark.compare.results import About, Contestant, print_summary, summarize, write_all
 from tools.benchmark.compare.settings import CompareSettings, MethodSettings, read_compare
 from tools.benchmark.compare.training import Made, Training, parameters_of, train
 from tools.benchmark.few_labels import Drawn, data_or_phantoms, draw
-from tools.benchmark.results import LineFile
+from tools.benchmark.lines import LineFile
+from tools.benchmark.stages import files_digest
 from tools.console import say
 from volumes.datasets import DataCase
 from volumes.errors import InputError

@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark ablation`: what each part of the automatic method is worth."""

@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark annotate`: how fast the annotation page answers, in a real browser."""

@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark engine`: time, memory and equality of the propagation engine."""

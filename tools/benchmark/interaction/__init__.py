@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark interaction`: how many interactions an annotator needs."""

@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark propagation`: Keyslice beside classical tools at the same key slices."""

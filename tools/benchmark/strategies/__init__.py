@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark strategies`: which slices should become key slices."""

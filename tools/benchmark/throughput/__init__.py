@@ -1,0 +1,1 @@
+"""`python -m tools.benchmark throughput`: volumes per hour of a run over many."""
