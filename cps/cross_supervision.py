@@ -20,6 +20,9 @@ from torch import Tensor
 from networks.training.losses import class_dice, classes_in
 from volumes.errors import InputError
 
+UNCERTAIN = -1
+"""In labels that a network gives: a pixel that it is not certain enough of to teach."""
+
 
 @dataclass(frozen=True)
 class Consistency:
@@ -34,6 +37,8 @@ class Consistency:
         mixed: share of the batches whose unlabelled slices are mixed, a box of one pasted into the next, and their
             labels with them: the networks must then find on a mixed slice what they found on a whole one (French et al.
             2020, CutMix). The labels come from passes of their own, without gradient, on the whole slices.
+        certain: the teacher's least probability of its own label, on a pixel that is learnt from (Sohn et al. 2020,
+            FixMatch); 0: all pixels are.
     """
 
     weight: float = 0.1
@@ -41,12 +46,14 @@ class Consistency:
     labelled: bool = False
     teacher: Literal["student", "average"] = "student"
     mixed: float = 0.0
+    certain: float = 0.0
 
     def __post_init__(self) -> None:
         for name, fits, expected in (
             ("weight", self.weight >= 0, "0 or more"),
             ("ramp", 0 <= self.ramp <= 1, "a share of the run, from 0 to 1"),
             ("mixed", 0 <= self.mixed <= 1, "a share from 0 to 1"),
+            ("certain", 0 <= self.certain < 1, "a probability from 0 to less than 1"),
         ):
             if not fits:
                 value = str(getattr(self, name))
@@ -69,17 +76,26 @@ def cross_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: (B, C, H, W) of the student.
-        targets: int64 (B, H, W), see `hard_labels`.
+        targets: int64 (B, H, W), see `hard_labels`; pixels that are `UNCERTAIN` take no part.
     """
     with torch.no_grad():
         everything = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-        counted = classes_in(targets, everything) | classes_in(logits.argmax(1), everything)
-    return class_dice(logits, targets, counted=counted, known=everything)
+        taken = targets != UNCERTAIN
+        own = torch.where(taken, logits.argmax(1), UNCERTAIN)
+        counted = classes_in(targets, everything) | classes_in(own, everything)
+    return class_dice(logits, targets, counted=counted, known=everything, taken=taken)
 
 
-def hard_labels(logits: Tensor) -> Tensor:
-    """What a network says, as labels that carry no gradient: (B, C, H, W) -> int64 (B, H, W)."""
-    return logits.detach().argmax(1)
+def hard_labels(logits: Tensor, certain: float = 0.0) -> Tensor:
+    """What a network says, as labels that carry no gradient: (B, C, H, W) -> int64 (B, H, W).
+
+    Where the label that is likeliest has less than the probability `certain`, it is `UNCERTAIN`.
+    """
+    logits = logits.detach()
+    labels = logits.argmax(1)
+    if certain <= 0:
+        return labels
+    return labels.masked_fill(logits.float().softmax(1).amax(1) < certain, UNCERTAIN)
 
 
 def box_for(height: int, width: int) -> tuple[slice, slice]:

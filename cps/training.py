@@ -104,13 +104,13 @@ class CrossTraining(ReferenceTraining):
         logits = self.pair(torch.cat([labelled["image"], unlabelled]), torch.cat([labelled["position"], place]))
         supervised = self.supervised((logits[0][:size], logits[1][:size]), labelled)
         if targets is None:
-            targets = hard_labels(logits[0][size:]), hard_labels(logits[1][size:])
+            targets = self._taught(logits[0][size:]), self._taught(logits[1][size:])
         elif box is not None:
             targets = mixed(targets[0], box), mixed(targets[1], box)
         # The first learns from the second's labels, the second from the first's.
         cross = cross_loss(logits[0][size:], targets[1]) + cross_loss(logits[1][size:], targets[0])
         if settings.labelled:
-            own = [hard_labels(one[:size]) for one in logits]
+            own = [self._taught(one[:size]) for one in logits]
             cross = cross + cross_loss(logits[0][:size], own[1]) + cross_loss(logits[1][:size], own[0])
         weight = settings.weight_at(self.global_step, self.settings.steps)
         loss = supervised + weight * cross
@@ -129,7 +129,11 @@ class CrossTraining(ReferenceTraining):
             teacher.train()
         # Autocast keeps the half copies of weights that it made; these would carry no gradient to the next pass.
         torch.clear_autocast_cache()
-        return hard_labels(first), hard_labels(second)
+        return self._taught(first), self._taught(second)
+
+    def _taught(self, logits: Tensor) -> Tensor:
+        """The labels that a network teaches."""
+        return hard_labels(logits, self.settings.consistency.certain)
 
 
 def _agreement(targets: tuple[Tensor, Tensor]) -> Tensor:

@@ -99,7 +99,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, known: Tensor, *, smoothing: f
     return loss.mean()
 
 
-def class_dice(logits: Tensor, targets: Tensor, *, counted: Tensor, known: Tensor) -> Tensor:
+def class_dice(
+    logits: Tensor, targets: Tensor, *, counted: Tensor, known: Tensor, taken: Tensor | None = None
+) -> Tensor:
     """Mean over classes of 1 - Dice of the probabilities; 0 where no class counts.
 
     Args:
@@ -107,8 +109,11 @@ def class_dice(logits: Tensor, targets: Tensor, *, counted: Tensor, known: Tenso
         targets: int64 (B, H, W).
         counted: bool (C,), the classes that take part.
         known: bool (B, C); a slice takes no part in the classes that its case does not contour.
+        taken: bool (B, H, W), the pixels that take part, of which the others' targets are no class; None: all.
     """
     found = logits.float().softmax(1)  # B x C x H x W
+    if taken is not None:
+        found = found * taken[:, None]
     truth = one_hot(targets, found.shape[1])
     weights = known.to(found.dtype)
     both = ((found * truth).sum((2, 3)) * weights).sum(0)  # C

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cps.cross_supervision import Consistency, box_for, cross_loss, hard_labels, mixed
+from cps.cross_supervision import UNCERTAIN, Consistency, box_for, cross_loss, hard_labels, mixed
 from volumes.errors import InputError
 
 
@@ -57,6 +57,23 @@ def test_no_gradient_reaches_the_peer() -> None:
     assert peer.grad is None and student.grad is not None and student.grad.any()
 
 
+def test_where_the_peer_is_not_certain_nothing_is_taught() -> None:
+    labels = _slices()
+    peer = _logits(labels, certain=8.0)
+    peer[:, :, 28:30, 28:30] = _logits(labels, certain=1.0)[:, :, 28:30, 28:30]  # the gland: .48 of four classes
+    assert (hard_labels(peer) == labels).all() and (hard_labels(peer, 0.4) == labels).all()
+    targets = hard_labels(peer, 0.9)
+    assert (targets == torch.where(labels == 2, UNCERTAIN, labels)).all()
+    student = torch.randn(2, 4, 32, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(cross_loss(student, targets), student)
+    assert not gradient[:, :, 28:30, 28:30].any() and gradient[:, :, 2:22, 2:22].all()
+    # A gland that the student alone finds there, and one that it alone misses, are no mistakes.
+    for found in (labels, torch.where(labels == 2, 0, labels)):
+        assert cross_loss(_logits(found), targets) == pytest.approx(0.0, abs=1e-5)
+    nowhere = torch.full_like(labels, UNCERTAIN)
+    assert cross_loss(_logits(labels), nowhere) == 0
+
+
 def test_the_weight_rises_with_the_steps() -> None:
     """0.1 exp(-5 (1 - t)^2) of the paper's code, whose t stood still since it was counted in epochs."""
     settings = Consistency(weight=0.1)
@@ -69,7 +86,7 @@ def test_the_weight_rises_with_the_steps() -> None:
     assert Consistency(weight=1.0, ramp=0.0).weight_at(0, 10) == 1.0
 
 
-@pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"ramp": 2.0}, {"mixed": 1.5}])
+@pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"ramp": 2.0}, {"mixed": 1.5}, {"certain": 1.0}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"consistency.{next(iter(wrong))}"):
         Consistency(**wrong)  # type: ignore[arg-type]
