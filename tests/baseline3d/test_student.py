@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from baseline3d.preparation import InputSettings
 from baseline3d.sliding import WindowSettings
 from baseline3d.student import answers, check_alike, teacher_patch
 from baseline3d.training import train
+from tests.training_runs import logged
 from volumes.errors import InputError
 from volumes.labels import Label, LabelTable
 
@@ -118,8 +118,7 @@ def test_a_student_in_training(training_set: Path, taught_3d: Path, tiny_recipe:
     rate = {"optimizer": {"learning_rate": 1e-2}, "network": {"filters": [4, 8, 8]}}
     run = tmp_path / "run"
     weights = train(config, data=training_set, out=run, device="cpu", teacher=taught_3d, overrides=rate, progress=False)
-    with (run / "csv" / "version_0" / "metrics.csv").open(newline="") as lines:
-        losses = [float(one["distillation"]) for one in csv.DictReader(lines) if one.get("distillation")]
+    losses = list(logged(run, "distillation").values())
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert all(torch.equal(tensor, load_file(taught_3d)[name]) for name, tensor in before.items())
     (checkpoint,) = (run / "checkpoints").glob("*.ckpt")

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,21 +14,11 @@ from baseline3d.models import is_3d, load_model
 from baseline3d.segmenter import VolumeSegmenter
 from baseline3d.training import LabelledPatches, train
 from baseline3d.training_settings import checked, read_whole
-from networks.runs import newest_checkpoint
+from tests.training_runs import assert_same_bits_when_killed, logged
 from volumes.errors import InputError
 from volumes.formats import read_volume
 
-ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
-
-
-def _logged(run: Path, column: str) -> dict[int, float]:
-    """A metric by step, from the logs of all parts of a run."""
-    found = {}
-    for log in sorted((run / "csv").glob("version_*/metrics.csv")):
-        with log.open(newline="") as lines:
-            found |= {int(row["step"]): float(row[column]) for row in csv.DictReader(lines) if row.get(column)}
-    return found
 
 
 @pytest.mark.parametrize("name", ["gao", "alves", "tong", "zhang", "small", "baseline3d/small"])
@@ -74,10 +58,10 @@ def test_a_few_steps_learn_and_the_weights_segment(training_set: Path, tiny_3d: 
     overrides = {"optimizer": {"kind": "adamw", "learning_rate": 1e-2}, "augmentation": {"noise_share": 0.0}}
     run = tmp_path / "run"
     weights = train(config, data=training_set, out=run, device="cpu", overrides=overrides, progress=False)
-    losses = list(_logged(run, "loss").values())
+    losses = list(logged(run, "loss").values())
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    (dice,) = _logged(run, "validation_mean").values()
-    assert dice == _logged(run, "best_dice")[29] and 0 <= dice <= 1
+    (dice,) = logged(run, "validation_mean").values()
+    assert dice == logged(run, "best_dice")[29] and 0 <= dice <= 1
     loaded = load_model(weights)
     assert is_3d(weights) and loaded.table.names() == ("left_ball", "right_ball", "tube")
     assert loaded.figures is not None and loaded.figures.low < loaded.figures.mean < loaded.figures.high
@@ -118,38 +102,9 @@ def test_pseudo_labels_join_and_are_augmented_strongly(training_set: Path, tiny_
     )
 
 
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-from baseline3d.training import train
-train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], device="cpu", progress=False)
-"""
-
-
-def test_killed_and_resumed_ends_with_the_same_bits(
-    training_set: Path, tiny_3d: Write, tmp_path: Path, one_thread: None
-) -> None:
-    config, cut = tiny_3d(steps=12, workers=1), tmp_path / "cut"
-
-    def start() -> subprocess.Popen:
-        command = [sys.executable, "-c", SCRIPT, str(config), str(training_set), str(cut)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    first, deadline = start(), time.monotonic() + 240
-    while newest_checkpoint(cut / "checkpoints") is None:
-        assert first.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    assert not (cut / "tiny.safetensors").exists()
-    second = start()
-    whole = train(config, data=training_set, out=tmp_path / "whole", device="cpu", progress=False)
-    assert second.wait(240) == 0 and (cut / "csv" / "version_1").is_dir()
-    expected, found = load_file(whole), load_file(cut / "tiny.safetensors")
-    assert set(expected) == set(found)
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+    config = tiny_3d(steps=12, workers=1)
+    assert_same_bits_when_killed("baseline3d.training", config, training_set, tmp_path)
 
 
 def test_weights_of_the_other_side_are_refused(tmp_path: Path) -> None:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from cps.training import CrossSettings, CrossTraining, train
 from networks.configurations import read_config
-from networks.runs import newest_checkpoint
 from reference_module.models import load_pair
 from reference_module.training import new_pair
 from reference_module.training_cases import open_cases
 from reference_module.training_settings import read_sections
+from tests.training_runs import assert_same_bits_when_killed, logged
 from volumes.datasets import read_dataset, split
 from volumes.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
 
 
@@ -52,14 +44,6 @@ def _batch() -> dict[str, dict[str, Tensor]]:
         "known": torch.tensor([[True, True, True, True], [True, True, False, False]]),
     }
     return {"labelled": labelled, "unlabelled": {"image": torch.rand(3, 3, 32, 32), "position": torch.rand(3)}}
-
-
-def _logged(run: Path, column: str) -> dict[int, float]:
-    found = {}
-    for log in sorted((run / "csv").glob("version_*/metrics.csv")):
-        with log.open(newline="") as lines:
-            found |= {int(row["step"]): float(row[column]) for row in csv.DictReader(lines) if row.get(column)}
-    return found
 
 
 @pytest.mark.parametrize("name", ["small", "paper"])
@@ -137,16 +121,16 @@ def test_it_trains_and_the_weight_rises_every_step(training_set: Path, tiny_cps:
     pseudo = {"V": training_set / "labelsTr" / "A.nii.gz"}
     weights = train(config, data=dataset, out=tmp_path / "run", device="cpu", pseudo=pseudo, progress=False)
     assert load_pair(weights).table.names() == ("left_ball", "right_ball", "tube")
-    rising = list(_logged(tmp_path / "run", "consistency").values())
+    rising = list(logged(tmp_path / "run", "consistency").values())
     assert len(rising) == 5 and rising == sorted(set(rising)), "by steps, not by epochs"
-    assert rising[-1] < 0.2 and set(_logged(tmp_path / "run", "validation_mean")) == {3}
+    assert rising[-1] < 0.2 and set(logged(tmp_path / "run", "validation_mean")) == {3}
 
 
 def test_all_unlabelled_cases_may_have_got_pseudo_labels(training_set: Path, tiny_cps: Write, tmp_path: Path) -> None:
     pseudo = {name: training_set / "labelsTr" / "A.nii.gz" for name in ("U", "V", "W")}
     out = tmp_path / "run"
     train(tiny_cps(steps=2), data=training_set, out=out, device="cpu", pseudo=pseudo, progress=False)
-    assert len(_logged(out, "cross")) == 2
+    assert len(logged(out, "cross")) == 2
 
 
 def test_what_cannot_be_trained_on_is_refused(training_set: Path, tiny_cps: Write, tmp_path: Path) -> None:
@@ -165,33 +149,7 @@ def test_what_cannot_be_trained_on_is_refused(training_set: Path, tiny_cps: Writ
         train(config, data=training_set, out=tmp_path / "out", device="cpu", progress=False)
 
 
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-from cps.training import train
-train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], device="cpu", progress=False)
-"""
-
-
 def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_cps: Write, tmp_path: Path) -> None:
     consistency = {"weight": 0.5, "ramp": 0.5, "mixed": 0.5, "teacher": "average"}
     config = tiny_cps(steps=12, precision="bf16-mixed", consistency=consistency)
-
-    def start(out: Path) -> subprocess.Popen:
-        command = [sys.executable, "-c", SCRIPT, str(config), str(training_set), str(out)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    whole, cut = start(tmp_path / "whole"), start(tmp_path / "cut")
-    deadline = time.monotonic() + 240
-    while newest_checkpoint(tmp_path / "cut" / "checkpoints") is None:
-        assert cut.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-        time.sleep(0.01)
-    cut.send_signal(signal.SIGKILL)
-    cut.wait()
-    assert not (tmp_path / "cut" / "tiny.safetensors").exists()
-    assert start(tmp_path / "cut").wait(240) == whole.wait(240) == 0
-    expected, found = (load_file(tmp_path / run / "tiny.safetensors") for run in ("whole", "cut"))
-    assert set(expected) == set(found)
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+    assert_same_bits_when_killed("cps.training", config, training_set, tmp_path)

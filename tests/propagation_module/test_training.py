@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from propagation_module.rollout import rollout
 from propagation_module.training import Configuration, train
 from propagation_module.training_data import Pool, SampleStream, jump_at
 from propagation_module.triplets import FIRST, KEY, PREVIOUS, Case, SampleSettings, corrupt, draw_sample
+from tests.training_runs import logged
 from volumes.errors import InputError
 from volumes.formats import write_label_map
 from volumes.label_map import LabelMap
@@ -185,15 +185,6 @@ train("small", data=sys.argv[1], out=sys.argv[2], device="cpu", overrides={overr
 """
 
 
-def _losses(run: Path) -> dict[int, float]:
-    """Loss of each step, from the logs of all parts of a run."""
-    losses = {}
-    for log in sorted((run / "csv").glob("version_*/metrics.csv")):
-        with log.open(newline="") as lines:
-            losses |= {int(row["step"]): float(row["loss"]) for row in csv.DictReader(lines)}
-    return losses
-
-
 def test_killed_and_resumed_equals_never_killed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
@@ -213,12 +204,13 @@ def test_killed_and_resumed_equals_never_killed(
     assert not (tmp_path / "cut" / "small.safetensors").exists()
 
     resumed = train("small", data=data, out=tmp_path / "cut", device="cpu", overrides=TINY, progress=False)
-    expected, found = _losses(tmp_path / "whole"), _losses(tmp_path / "cut")
+    expected, found = logged(tmp_path / "whole", "loss"), logged(tmp_path / "cut", "loss")
     assert sorted(found) == sorted(expected) == list(range(6)), "every step was made, and logged"
     for step in expected:
         assert found[step] == pytest.approx(expected[step], rel=1e-2), f"step {step}"
-    # Not to the last bit: what this process did before can change that, and AdamW makes whole steps of what is left
-    # of a gradient that should be zero. In one thread the distance is 0 or some .18 of the way from the start.
+    # Not to the last bit: two runs that nothing killed differ there too, in one thread of processes of their own
+    # (matrix products depend on where in memory their operands lie), and AdamW makes whole steps of what is left of a
+    # gradient that should be zero. The distance is 0 or some .18 of the way from the start.
     a, b = load_file(whole), load_file(resumed)
     torch.manual_seed(read_config("propagation", "small").training.seed)
     start = build_network("small").state_dict()

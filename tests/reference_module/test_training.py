@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +14,6 @@ from lightning.pytorch.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from networks.configurations import read_config
-from networks.runs import newest_checkpoint
 from networks.training.fitting import StreamData
 from reference_module.labelled_stream import LabelledStream
 from reference_module.learner import ReferenceTraining
@@ -29,10 +22,10 @@ from reference_module.slice_streams import SliceSettings
 from reference_module.training import labelled_stream, new_pair, train
 from reference_module.training_cases import TrainingCases, open_cases
 from reference_module.training_settings import TrainingSettings, read_sections
+from tests.training_runs import assert_same_bits_when_killed, logged
 from volumes.datasets import read_dataset, split
 from volumes.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
 
 
@@ -45,15 +38,6 @@ def _module(config: Path, cases: TrainingCases) -> ReferenceTraining:
     settings, inputs = read_sections(whole, TrainingSettings, {}, "tiny")
     pair = new_pair(whole, cases.table, inputs, settings.seed, None)
     return ReferenceTraining(pair, settings, cases, inputs.windows)
-
-
-def _logged(run: Path, column: str) -> dict[int, float]:
-    """A metric by step, from the logs of all parts of a run."""
-    found = {}
-    for log in sorted((run / "csv").glob("version_*/metrics.csv")):
-        with log.open(newline="") as lines:
-            found |= {int(row["step"]): float(row[column]) for row in csv.DictReader(lines) if row.get(column)}
-    return found
 
 
 @pytest.mark.parametrize("name", ["small", "paper"])
@@ -125,48 +109,16 @@ def test_pseudo_labels_join_the_labelled_slices(training_set: Path, tmp_path: Pa
 def test_a_few_steps_learn(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
     config = tiny_config(steps=40, learning_rate=1e-2, validate_every=40, checkpoint_every=40)
     weights = train(config, data=training_set, out=tmp_path / "run", device="cpu", progress=False)
-    losses = list(_logged(tmp_path / "run", "loss").values())
+    losses = list(logged(tmp_path / "run", "loss").values())
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     loaded = load_pair(weights)
     assert loaded.table.names() == ("left_ball", "right_ball", "tube") and loaded.settings.windows == "three"
-    (dice,) = _logged(tmp_path / "run", "validation_mean").values()
-    assert dice == _logged(tmp_path / "run", "best_dice")[39] and 0.05 < dice <= 1
-
-
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-from {module} import train
-train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], device="cpu", progress=False)
-"""
-
-
-def killed_and_resumed(module: str, config: Path, data: Path, folder: Path) -> None:
-    """Train to the end, and again killed by signal 9 at the first checkpoint and gone on with: the same bits."""
-
-    def start(out: Path) -> subprocess.Popen:
-        command = [sys.executable, "-c", SCRIPT.format(module=module), str(config), str(data), str(out)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    whole, cut = start(folder / "whole"), start(folder / "cut")
-    deadline = time.monotonic() + 240
-    while newest_checkpoint(folder / "cut" / "checkpoints") is None:
-        assert cut.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-        time.sleep(0.01)
-    cut.send_signal(signal.SIGKILL)
-    cut.wait()
-    assert not (folder / "cut" / "tiny.safetensors").exists()
-    assert start(folder / "cut").wait(240) == whole.wait(240) == 0
-    assert (folder / "cut" / "csv" / "version_1").is_dir(), "the second part was logged beside the first"
-    expected, found = load_file(folder / "whole" / "tiny.safetensors"), load_file(folder / "cut" / "tiny.safetensors")
-    assert set(expected) == set(found)
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+    (dice,) = logged(tmp_path / "run", "validation_mean").values()
+    assert dice == logged(tmp_path / "run", "best_dice")[39] and 0.05 < dice <= 1
 
 
 def test_killed_and_resumed_ends_with_the_same_bits(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
-    killed_and_resumed("reference_module.training", tiny_config(steps=12, workers=1), training_set, tmp_path)
+    assert_same_bits_when_killed("reference_module.training", tiny_config(steps=12, workers=1), training_set, tmp_path)
 
 
 def test_a_run_can_start_from_weights(training_set: Path, tiny_config: Write, tmp_path: Path) -> None:
