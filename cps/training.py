@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset
 from cps.cross_supervision import Consistency, box_for, cross_loss, hard_labels, mixed
 from cps.streams import Batch, TwoStreams
 from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
-from networks.runs import check_run_folder, counted
+from networks.runs import check_run_folder
 from networks.training.fitting import check_checkpoint
 from networks.training.made_with import made_with
 from networks.training.pseudo_label import PseudoLabel
@@ -27,8 +27,8 @@ from networks.training.streams import part_of
 from reference_module.learner import ReferenceTraining
 from reference_module.pair import Pair
 from reference_module.slice_streams import SliceStream
-from reference_module.training import labelled_stream, new_pair, run
-from reference_module.training_cases import TrainingCases, open_cases
+from reference_module.training import labelled_stream, new_pair, prepared, run
+from reference_module.training_cases import TrainingCases
 from reference_module.training_settings import TrainingSettings, read_sections
 from reference_module.training_settings import read_whole as read_reference
 from volumes.datasets import DataSet, read_dataset
@@ -177,17 +177,15 @@ def train(
     checkpoint = check_run_folder(out, resume, record)
     pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
     check_checkpoint(pair, checkpoint, "pair")
-    with counted("preparing volumes", progress) as told:
-        cases = open_cases(
-            dataset,
-            cache=Path(cache or out / "cases"),
-            pixel=inputs.pixel,
-            pseudo=pseudo,
-            with_unlabelled=True,
-            validate_on=settings.validation_cases if settings.validate_every else -1,
-            workers=settings.workers,
-            progress=told,
-        )
+    cases = prepared(
+        dataset,
+        settings,
+        inputs,
+        cache=Path(cache or out / "cases"),
+        pseudo=pseudo,
+        with_unlabelled=True,
+        progress=progress,
+    )
     module = CrossTraining(pair, settings, cases, inputs.windows)
 
     def stream(start: int, rank: int, ranks: int) -> IterableDataset:

@@ -74,22 +74,37 @@ def train(
     checkpoint = check_run_folder(out, resume, record)
     pair = new_pair(whole, dataset.table, inputs, settings.seed, start_from)
     check_checkpoint(pair, checkpoint, "pair")
-    with counted("preparing volumes", progress) as told:
-        cases = open_cases(
-            dataset,
-            cache=Path(cache or out / "cases"),
-            pixel=inputs.pixel,
-            pseudo=pseudo,
-            validate_on=settings.validation_cases if settings.validate_every else -1,
-            workers=settings.workers,
-            progress=told,
-        )
+    cases = prepared(dataset, settings, inputs, cache=Path(cache or out / "cases"), pseudo=pseudo, progress=progress)
     module = ReferenceTraining(pair, settings, cases, inputs.windows)
 
     def stream(start: int, rank: int, ranks: int) -> IterableDataset:
         return labelled_stream(cases, settings, start, rank, ranks)
 
     return run(module, stream, inputs, record, out=out, device=device, checkpoint=checkpoint, progress=progress)
+
+
+def prepared(
+    dataset: DataSet,
+    settings: TrainingSettings,
+    inputs: InputSettings,
+    *,
+    cache: Path,
+    pseudo: Mapping[str, str | Path | PseudoLabel] | None,
+    with_unlabelled: bool = False,
+    progress: bool,
+) -> TrainingCases:
+    """The cases of a run, with a bar that counts those that are prepared; see `open_cases`."""
+    with counted("preparing volumes", progress) as told:
+        return open_cases(
+            dataset,
+            cache=cache,
+            pixel=inputs.pixel,
+            pseudo=pseudo,
+            with_unlabelled=with_unlabelled,
+            validate_on=settings.validation_cases if settings.validate_every else -1,
+            workers=settings.workers,
+            progress=told,
+        )
 
 
 def labelled_stream(
