@@ -161,7 +161,8 @@ class Tab:
         told = self.page.evaluate(
             "['status', 'notice', 'banner-text'].map((id) => document.getElementById(id)?.textContent)"
         )
-        return f"status, notice, banner: {told}; problems: {self.problems}"
+        state = {name: self.state.get(name) for name in ("case", "youEdit", "loaded", "running")}
+        return f"status, notice, banner: {told}; {state}; problems: {self.problems}"
 
     @property
     def state(self) -> dict[str, Any]:

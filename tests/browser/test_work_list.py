@@ -113,8 +113,12 @@ def test_through_the_list(context: BrowserContext, folder: Server) -> None:
     tab.press("Escape")
     tab.wait("!document.querySelector('#cases-dialog').open")
 
-    # The next that is not done, from the last to the first; what was painted is there.
-    tab.press("Shift+N")
+    # The next that is not done, from the last to the first; what was painted is there. A key that comes right after
+    # Escape may still find the focus in the dialog: it goes on by one case, not by two.
+    page.eval_on_selector(
+        "#hide-done",
+        "(at) => at.dispatchEvent(new KeyboardEvent('keydown', {key: 'N', shiftKey: true, bubbles: true}))",
+    )
     opened(tab, "first")
     tab.wait("keyslice.shown(5).some(Boolean)")
     np.testing.assert_array_equal(tab.shown()[Z] > 0, first)

@@ -42,7 +42,7 @@ def nothing_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("volumes are prepared")
 
     for module in (supervised, cross):
-        monkeypatch.setattr(module, "open_cases", refuse)
+        monkeypatch.setattr(module, "prepared", refuse)
 
 
 def _again(config: Path, data: Any, out: Path, **more: Any) -> Path:

@@ -82,11 +82,17 @@ export class Actions {
     }
   }
 
+  /** Ask for a run. What it does is said first: a short one may have ended before its request is answered. */
+  async start(path, text, content) {
+    this.app.say(text);
+    if (!(await this.request(path, content))) this.app.say("");
+  }
+
   async propagate() {
     const { app } = this;
     if (!app.mayEdit() || app.store.running) return;
     if (!app.store.slices.size && !app.queue.length) return app.tell("Nothing to propagate yet: paint a label on a slice first.");
-    if (await this.request("propagate")) app.say("Propagating …");
+    await this.start("propagate", "Propagating …");
   }
 
   async cancel() {

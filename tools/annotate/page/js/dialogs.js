@@ -93,6 +93,6 @@ export class Dialogs {
 
   async #startAutomatic(form) {
     $("#automatic-dialog").close();
-    if (await this.app.actions.request("automatic", { model: form.get("model") })) this.app.say("The model is looking …");
+    await this.app.actions.start("automatic", "The model is looking …", { model: form.get("model") });
   }
 }

@@ -140,6 +140,7 @@ export class WorkList {
 
   /** In the dialog: arrows, Home and End go through the list, D marks a case. */
   #key(event) {
+    if (!this.dialog.open) return; // closed just now, and the focus is still in it: the page takes the key
     if (this.shortcut(event)) return event.preventDefault();
     const rows = [...$("#case-list").children];
     const at = rows.indexOf(event.target.closest(".row"));
