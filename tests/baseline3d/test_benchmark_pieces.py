@@ -28,7 +28,7 @@ def test_bodies_are_the_same_whatever_they_are_called() -> None:
 def test_one_labelling_gives_what_one_each_gives(tmp_path: Path) -> None:
     result = benchmark("components", "--size", 40, "--depth", 20, "--counts", "1,3,250", "--out", tmp_path)
     assert result.exit_code == 0, result.output
-    rows = json.loads((tmp_path / "components.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "components.json").read_text(encoding="utf-8"))["rows"]
     assert [row["labels"] for row in rows] == [1, 3, 250] and all(row["same"] for row in rows)
     assert "| 250 |" in result.stdout
     assert benchmark("components", "--counts", "1,251", "--out", tmp_path).exit_code == 2
@@ -44,7 +44,7 @@ def test_half_precision_beside_float32(
     monkeypatch.setattr(networks.inference, "computes_bfloat16", lambda device: True)
     result = benchmark(*options)
     assert result.exit_code == 0, result.output
-    content = json.loads((tmp_path / "precision.json").read_text())
+    content = json.loads((tmp_path / "precision.json").read_text(encoding="utf-8"))
     assert [row["precision"] for row in content["rows"]] == ["float32", "auto"]
     assert content["dice_between"] and min(content["dice_between"].values()) > 0.9
     monkeypatch.setattr(networks.inference, "computes_bfloat16", lambda device: False)

@@ -112,7 +112,7 @@ def _run(config: Path, data: Any, out: Path, start: Path | None) -> list[str]:
 
 def _trained_on(run: Path) -> dict[str, list[str]]:
     """Cases of a training, by what they are."""
-    cases = json.loads((run / "run.json").read_text())["cases"]
+    cases = json.loads((run / "run.json").read_text(encoding="utf-8"))["cases"]
     return {
         kind: [name for name, one in cases.items() if one["as"] == kind] for kind in ("labelled", "pseudo-labelled")
     }
@@ -143,10 +143,10 @@ def test_folds_label_together_and_one_network_learns_of_all(
     described = load_model(out / "tiny.safetensors").described
     after = described.postprocessing
     assert isinstance(after, AlvesPostprocessing)
-    truth = json.loads((out / "stages.jsonl").read_text().splitlines()[0])["result"]
+    truth = json.loads((out / "stages.jsonl").read_text(encoding="utf-8").splitlines()[0])["result"]
     assert after.least_mm3["tube"] == pytest.approx(0.5 * min(truth[name]["tube"]["mm3"] for name in "AB"))
     assert "post-processing: closing of adrenals: no structure has the role adrenal" in told
-    described_in = json.loads((out / "report.json").read_text())
+    described_in = json.loads((out / "report.json").read_text(encoding="utf-8"))
     shipped, trained, start = (described_in["scores"][name]["mean"] for name in ("shipped", "trained", "start"))
     assert described_in["gain"] == pytest.approx(shipped - start, abs=1e-6)
     assert described_in["gain_without_postprocessing"] == pytest.approx(trained - start, abs=1e-6)

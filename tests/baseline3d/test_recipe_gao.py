@@ -140,7 +140,7 @@ def test_the_report_of_a_case_says_that_its_voxels_were_coarser(
     options = ["-i", ct, "-o", tmp_path / "found.nii.gz", "--model", weights, "--device", "cpu", "--report", report]
     result = CliRunner().invoke(app, ["segment", *map(str, options)])
     assert result.exit_code == 0, result.stderr
-    assert "segmented on coarser ones, 6 x 8 x 8 mm" in json.dumps(json.loads(report.read_text()))
+    assert "segmented on coarser ones, 6 x 8 x 8 mm" in json.dumps(json.loads(report.read_text(encoding="utf-8")))
 
 
 def test_other_errors_are_not_taken_for_want_of_memory() -> None:

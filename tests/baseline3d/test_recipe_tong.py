@@ -41,7 +41,9 @@ def test_teacher_student_and_the_students_student(
     state = read_rounds(out / "rounds")
     assert list(state.rounds) == [1, 2, 3] and state.ended == "3 rounds are done"
     assert [state.rounds[number].accepted for number in (1, 2)] == [["U", "V", "W"]] * 2, "labelled anew in each round"
-    records = [json.loads((state.training_folder(number, 1) / "run.json").read_text()) for number in (1, 2, 3)]
+    records = [
+        json.loads((state.training_folder(number, 1) / "run.json").read_text(encoding="utf-8")) for number in (1, 2, 3)
+    ]
     assert ["dropout" in record["network"] for record in records] == [False, True, True]
     assert records[1]["network"]["dropout"] == 0.3 and records[1]["training"]["strong"]["noise"] == 0.5
     assert [record["start_from"] is None for record in records] == [False, True, True], "students begin anew"
@@ -55,7 +57,7 @@ def test_teacher_student_and_the_students_student(
     assert whole, "boxes that were drawn whole in all training cases"
     lines = [line for line in told if line.startswith("post-processing: ")]
     assert len(lines) == 3 - len(whole)
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["recipe"]["kind"] == "tong" and report["gain"] is not None and len(report["skipped"]) == len(lines)
     last = load_file(state.rounds[3].members[1].weights)
     assert all((load_file(weights)[name] == tensor).all() for name, tensor in last.items())

@@ -149,7 +149,7 @@ def check_boxes(folder: Path, state: RoundsState) -> None:
         labels, box = line["labels"], boxes.get(line["case"], [[0, 99]] * 3)
         assert all(low <= start and stop <= high for (low, high), (start, stop) in zip(box, labels, strict=True))
     for number in (1, 2, 3):
-        record = json.loads((state.training_folder(number, 1) / "run.json").read_text())
+        record = json.loads((state.training_folder(number, 1) / "run.json").read_text(encoding="utf-8"))
         assert record.get("boxes", {}) == boxes and record["input"]["margin"] == margin
     coarse = load_model(folder / stages["coarse"])
     assert coarse.settings.spacing == (6.0, 8.0, 8.0)
@@ -173,7 +173,9 @@ def check_selection(state: RoundsState) -> None:
 
 def check_student(folder: Path, state: RoundsState) -> None:
     """The last network is small, had a teacher, and comes with the other one and with post-processing."""
-    runs = [json.loads((state.training_folder(number, 1) / "run.json").read_text()) for number in (1, 2, 3)]
+    runs = [
+        json.loads((state.training_folder(number, 1) / "run.json").read_text(encoding="utf-8")) for number in (1, 2, 3)
+    ]
     assert [one["network"]["filters"] for one in runs] == [[8, 16, 16], [8, 16, 16], [4, 8, 8]]
     assert [one["training"]["steps"] for one in runs] == [3, 4, 3]
     assert ["teacher" in one for one in runs] == [False, False, True]
@@ -182,7 +184,7 @@ def check_student(folder: Path, state: RoundsState) -> None:
     shipped = load_model(folder / "tiny.safetensors")
     assert shipped.described.network["filters"] == [4, 8, 8] and shipped.coarse is not None
     assert shipped.described.postprocessing == SmallPartsRemoved(0.1)
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["recipe"]["kind"] == "zhang" and report["gain"] is not None
 
 

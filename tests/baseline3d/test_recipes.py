@@ -49,17 +49,17 @@ def test_a_recipe_ends_with_weights_and_a_report(
     assert "round 2, member 1: trained with 3 pseudo-labelled cases" in told
     assert not list(out.glob("rounds/*/*/training/checkpoints")), "nobody needs them any more"
     second = state.rounds[2].members[1].weights
-    record = json.loads((second.parent / "run.json").read_text())
+    record = json.loads((second.parent / "run.json").read_text(encoding="utf-8"))
     assert record["training"]["steps"] == 2 and record["training"]["patches"] == {"foreground": 1.0}
     assert [name for name, case in record["cases"].items() if case["as"] == "pseudo-labelled"] == ["U", "V", "W"]
     assert record["start_from"] is not None, "fine-tuning goes on from the round before"
 
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     scores, gain = report["scores"], report["gain"]
     assert gain == pytest.approx(scores["trained"]["mean"] - scores["start"]["mean"], abs=1e-6)
     assert state.rounds[1].score == scores["start"]["mean"] > 0.1 and state.rounds[2].score == scores["trained"]["mean"]
     assert set(scores["start"]) == {"left_ball", "right_ball", "tube", "mean"}
-    text = (out / "report.md").read_text()
+    text = (out / "report.md").read_text(encoding="utf-8")
     for expected in (f"a gain of {gain:+.4f} over the supervised start", "| U | yes |", "### Round 1", "smallest: "):
         assert expected in text
     for name, tensor in load_file(second).items():
@@ -78,10 +78,10 @@ def test_a_round_that_selects_no_case_ends_with_a_report(
     told = run(tiny_recipe(nothing), dataset, out, taught_3d)
     assert told[-1] == "round 1: no case was added"
     assert not (out / "rounds" / "round_02").exists() and (out / "tiny.safetensors").exists()
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["gain"] == 0 and not report["pseudo_labels_used"]
     assert "less than 1e+09 mm³" in report["rounds"]["rounds"][0]["cases"]["U"]["reason"]
-    assert "none of it by pseudo-labels" in (out / "report.md").read_text()
+    assert "none of it by pseudo-labels" in (out / "report.md").read_text(encoding="utf-8")
     with pytest.raises(InputError, match=r"recipe.minimum_voxels was 1000000000.0, is 1.0"):
         run(tiny_recipe(GAO), training_set, out, taught_3d)
     with pytest.raises(InputError, match="expected an empty folder"):
@@ -95,8 +95,8 @@ def test_without_validation_cases_nothing_is_claimed(
 ) -> None:
     dataset = replace(read_dataset(training_set), validation=())
     run(tiny_recipe(GAO), dataset, tmp_path / "run", taught_3d)
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["gain"] is None
-    assert "nobody knows what it gained" in (tmp_path / "run" / "report.md").read_text()
+    assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["gain"] is None
+    assert "nobody knows what it gained" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
 
 
 _KILLED = """
@@ -109,13 +109,13 @@ train_recipe(config, data=data, out=out, start_from=start, progress=False)
 
 
 def test_killed_and_gone_on_with_it_ends_the_same(
-    training_set: Path, taught_3d: Path, tiny_recipe: Write, tmp_path: Path
+    training_set: Path, taught_3d: Path, tiny_recipe: Write, tmp_path: Path, one_thread: None
 ) -> None:
     """Killed twice: as it labels, and as it trains on what it has labelled."""
     config, whole, killed = tiny_recipe(GAO), tmp_path / "whole", tmp_path / "killed"
     run(config, training_set, whole, taught_3d)
     arguments = [sys.executable, "-c", _KILLED, *map(str, (config, training_set, killed, taught_3d))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for when in ("rounds/round_01/pseudo_labels/U.nii.gz", "rounds/round_02/member_1/training/run.json"):
         process = subprocess.Popen(
             arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -192,7 +192,7 @@ def test_the_command_runs_the_recipe_and_its_weights_segment(
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(out / "tiny.safetensors")
     assert "round 1: 3 of 3 cases accepted" in result.stdout
-    assert json.loads((out / "run.json").read_text())["recipe"]["minimum_voxels"] == 2.0
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["recipe"]["minimum_voxels"] == 2.0
     ct = next(training_set.glob("imagesVal/*.nii.gz"))
     options = ["-i", ct, "-o", labels, "--model", out / "tiny.safetensors", "--device", "cpu"]
     segmented = CliRunner().invoke(app, ["segment", *map(str, options)])

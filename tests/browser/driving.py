@@ -66,7 +66,7 @@ class Server:
     @property
     def told(self) -> str:
         """What it wrote to stderr."""
-        return self.errors.read_text()
+        return self.errors.read_text(encoding="utf-8")
 
     def kill(self) -> None:
         """End it without a chance to write anything."""

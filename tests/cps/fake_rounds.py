@@ -75,7 +75,7 @@ class Fakes:
         return [self.train_member(Task(1, m, {}, folder / f"member_{m}", None)) for m in range(1, count + 1)]
 
     def open_member(self, weights: Path) -> Predict:
-        number, member, pseudo = weights.read_text().split()
+        number, member, pseudo = weights.read_text(encoding="utf-8").split()
 
         def predict(case: str) -> LabelMap:
             self.begin("predict", number, member, case)
@@ -86,7 +86,7 @@ class Fakes:
         return predict
 
     def validate(self, weights: Path) -> float:
-        number, member, pseudo = weights.read_text().split()
+        number, member, pseudo = weights.read_text(encoding="utf-8").split()
         self.begin("validate", number, member)
         return 0.5 + 0.1 * int(pseudo) + 0.001 * int(member)
 
@@ -166,7 +166,7 @@ def everywhere(folder: Path, calls: Path) -> None:
 
 def calls_of(path: Path) -> list[str]:
     """Lines of a calls file."""
-    return path.read_text().splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def start(folder: Path, calls: Path, how: str) -> subprocess.Popen[bytes]:

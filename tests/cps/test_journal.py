@@ -34,7 +34,7 @@ def test_a_line_that_was_cut_off_is_replaced_by_the_next(tmp_path: Path) -> None
     journal = Journal(path)
     journal.append({"n": 3})
     journal.append({"n": 4})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == journal.lines == [
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == journal.lines == [
         {"n": 1},
         {"n": 3},
         {"n": 4},

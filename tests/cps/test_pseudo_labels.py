@@ -57,7 +57,7 @@ def test_accepted_cases_become_a_data_set_in_nnunet_raw_layout(tmp_path: Path) -
         "report.json",
         "report.md",
     ]
-    described = json.loads((out / "dataset.json").read_text())
+    described = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert described["labels"] == {"background": 0, "one": 1, "two": 2}
     assert described["channel_names"] == {"0": "CT"}
     assert described["numTraining"] == 2 and described["file_ending"] == ".nii.gz"
@@ -91,7 +91,7 @@ def test_what_a_pseudo_label_does_not_speak_for_is_left_out_and_unknown(tmp_path
     state.judged(1, {**accepted, "easy_2": replace(accepted["easy_2"], structures=("one",))})
     out = tmp_path / "out"
     export_pseudo_labels(state, out)
-    assert json.loads((out / "dataset.json").read_text())["partially_labelled"] is True
+    assert json.loads((out / "dataset.json").read_text(encoding="utf-8"))["partially_labelled"] is True
     dataset = read_dataset(out)
     first, second = dataset.training
     assert first.contoured is None and second.contoured == {1}

@@ -56,7 +56,7 @@ def test_pseudo_labels_are_the_aggregates_on_the_case_s_grid(tmp_path: Path) -> 
 
 def test_the_report_says_who_was_accepted_and_why_not(tmp_path: Path) -> None:
     state = run(tmp_path / "rounds", Fakes(tmp_path / "calls"))
-    report = json.loads((state.folder / "report.json").read_text())
+    report = json.loads((state.folder / "report.json").read_text(encoding="utf-8"))
     assert report["ended"] == "no case was added"
     assert report["settings"]["members"] == 3 and report["rule"] == {
         "kind": "AgreementRule",
@@ -73,7 +73,7 @@ def test_the_report_says_who_was_accepted_and_why_not(tmp_path: Path) -> None:
     assert "half a file" in first["failed"]["broken"]
     assert report["accepted"]["hard_2"] == "round_02/pseudo_labels/hard_2.nii.gz"
     assert report["best"] == {"weights": "round_03/member_3/training/fake.safetensors", "validation_score": 0.903}
-    text = (state.folder / "report.md").read_text()
+    text = (state.folder / "report.md").read_text(encoding="utf-8")
     assert "Ended: no case was added." in text
     assert "| easy_1 | yes | 1.0000 | 1.000 | 1.000 | mean 1.000 exceeds 0.9 |" in text
     assert "| broken | no |" in text and "## Round 3" in text
@@ -84,7 +84,7 @@ def test_a_round_that_selects_no_case_trains_on_nothing(tmp_path: Path) -> None:
     state = run(tmp_path / "rounds", fakes, names=("never", "never_2"))
     assert state.ended == "no case was added"
     assert not any(call.startswith("train 2") for call in calls_of(fakes.calls))
-    assert "Ended: no case was added." in (state.folder / "report.md").read_text()
+    assert "Ended: no case was added." in (state.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_all_cases_used_ends_with_one_more_training(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_score_that_does_not_rise_ends_the_rounds_with_the_best_so_far(tmp_pat
     fakes = Fakes(tmp_path / "calls")
 
     def validate(weights: Path) -> float:
-        number, member, _ = weights.read_text().split()
+        number, member, _ = weights.read_text(encoding="utf-8").split()
         return {"1": 0.8, "2": 0.7}[number] + 0.01 * int(member)
 
     state = run(tmp_path / "rounds", fakes, validate=validate)

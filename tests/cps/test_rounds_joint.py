@@ -34,7 +34,7 @@ class Together(Fakes):
     """Members that label together, of which one is enough."""
 
     def open_members(self, weights: Sequence[Path]) -> LabelCase:
-        self.begin("open", *(path.read_text().split()[1] for path in weights))
+        self.begin("open", *(path.read_text(encoding="utf-8").split()[1] for path in weights))
 
         def label(case: str) -> Labelled:
             self.begin("label", len(weights), case)

@@ -56,7 +56,7 @@ def test_members_that_are_given_are_not_asked_again_under_another_rule(tmp_path:
     state = read_rounds(tmp_path / "out")
     assert list(state.accepted()) == ["easy_1", "hard_1"] and state.ended is not None
     assert state.about["rule"]["threshold"] == 0.1
-    assert "| hard_1 | yes |" in (tmp_path / "out" / "report.md").read_text()
+    assert "| hard_1 | yes |" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert list(label(RULE).accepted()) == ["easy_1"]
     assert calls_of(fakes.calls) == calls, "all scores were there"
     with pytest.raises(InputError, match=r"origin.weights"):
@@ -111,9 +111,9 @@ def test_what_a_pseudo_label_speaks_for_reaches_training_state_and_report(tmp_pa
     state = run(tmp_path / "rounds", fakes, settings, rule=rule, **changes)
     assert {case: one.contoured for case, one in seen[2].items()} == {"easy_1": {1}, "easy_2": {1}}
     assert read_rounds(tmp_path / "rounds").accepted() == state.accepted() == seen[2]
-    report = json.loads((state.folder / "report.json").read_text())["rounds"][0]["cases"]
+    report = json.loads((state.folder / "report.json").read_text(encoding="utf-8"))["rounds"][0]["cases"]
     assert report["easy_1"]["speaks_for"] == report["easy_2"]["speaks_for"] == ["one"]
-    text = (state.folder / "report.md").read_text()
+    text = (state.folder / "report.md").read_text(encoding="utf-8")
     assert "| easy_1 | yes | 0.5000 | 1.000 | (0.000) |" in text and "| easy_2 | yes | 1.0000 | 1.000 | – |" in text
 
 

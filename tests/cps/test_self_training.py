@@ -96,7 +96,7 @@ def test_rounds_of_real_members(tmp_path: Path) -> None:
     best = state.best()
     assert best is not None
     assert (tmp_path / "rounds" / "tiny_cps.safetensors").read_bytes() == best.weights.read_bytes()
-    report = json.loads((tmp_path / "rounds" / "report.json").read_text())
+    report = json.loads((tmp_path / "rounds" / "report.json").read_text(encoding="utf-8"))
     assert report["labelled"] == ["A", "B"] and report["structures"] == {"1": "bright", "2": "dark"}
 
 
@@ -251,7 +251,7 @@ def test_from_the_command_line_to_a_data_set(tmp_path: Path) -> None:
     assert "round 1, member 2: U3 (3 of 3)" in result.stdout
     exported = CliRunner().invoke(app, ["pseudo-label", "--rounds", str(out), "-o", str(tmp_path / "set")])
     assert exported.exit_code == 0, exported.stderr
-    accepted = json.loads((out / "report.json").read_text())["accepted"]
+    accepted = json.loads((out / "report.json").read_text(encoding="utf-8"))["accepted"]
     found = read_dataset(tmp_path / "set").training if accepted else ()
     assert sorted(case.name for case in found) == sorted(accepted)
 

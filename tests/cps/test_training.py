@@ -144,7 +144,7 @@ def test_what_cannot_be_trained_on_is_refused(training_set: Path, tiny_cps: Writ
     with pytest.raises(InputError, match=r"consistency\.teacher.*'student' or 'average'"):
         attempt(consistency={"teacher": "nobody"})
     config = tiny_cps()
-    config.write_text(config.read_text().replace("reference:", "referencee:"))
+    config.write_text(config.read_text(encoding="utf-8").replace("reference:", "referencee:"))
     with pytest.raises(InputError, match="found the key referencee; .*did you mean 'reference'"):
         train(config, data=training_set, out=tmp_path / "out", device="cpu", progress=False)
 

@@ -111,7 +111,7 @@ def test_bad_input_ends_it_with_a_line_and_the_next_is_right(
 
 @pytest.mark.parametrize("part", ["following", "mesa"])
 def test_the_logic_knows_neither_napari_nor_qt(part: str) -> None:
-    tree = ast.parse((Path(napari_plugin.__file__).parent / f"{part}.py").read_text())
+    tree = ast.parse((Path(napari_plugin.__file__).parent / f"{part}.py").read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names}
     assert imported and not {"napari", "qtpy"} & {str(module).split(".")[0] for module in imported}

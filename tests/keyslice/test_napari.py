@@ -25,13 +25,13 @@ LIMIT_S = 300  # a machine that does other things, too
 
 
 def test_the_manifest_names_what_is_there() -> None:
-    manifest = yaml.safe_load((PLUGIN / "napari.yaml").read_text())
+    manifest = yaml.safe_load((PLUGIN / "napari.yaml").read_text(encoding="utf-8"))
     commands = {one["id"]: one["python_name"] for one in manifest["contributions"]["commands"]}
     for widget in manifest["contributions"]["widgets"]:
         module, name = commands[widget["command"]].split(":")
-        tree = ast.parse((PLUGIN.parents[1] / f"{module.replace('.', '/')}.py").read_text())
+        tree = ast.parse((PLUGIN.parents[1] / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
         assert name in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    assert "keyslice.napari_plugin:napari.yaml" in (PLUGIN.parents[1] / "setup.py").read_text()
+    assert "keyslice.napari_plugin:napari.yaml" in (PLUGIN.parents[1] / "setup.py").read_text(encoding="utf-8")
     assert manifest["name"] in {one.metadata["Name"] for one in distributions()}, "napari finds it by this name"
 
 

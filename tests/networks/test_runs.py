@@ -64,7 +64,9 @@ def test_a_run_ends_after_its_steps_and_goes_on(tmp_path: Path) -> None:
     assert names == ["step=00000004.ckpt", "step=00000006.ckpt"], "the two newest"
     assert newest_checkpoint(tmp_path / "checkpoints") == tmp_path / "checkpoints" / names[1]
     assert run(tmp_path, 9).global_step == 9
-    assert (tmp_path / "csv" / "version_1" / "metrics.csv").read_text().count("\n") == 1 + 3, "steps 6, 7 and 8"
+    assert (tmp_path / "csv" / "version_1" / "metrics.csv").read_text(encoding="utf-8").count("\n") == 1 + 3, (
+        "steps 6, 7 and 8"
+    )
 
 
 def test_a_run_in_the_way_is_refused(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_run_of_another_pair_or_start_is_refused(
         _again(config, training_set, finished, start_from=finished / "tiny.safetensors")
     with pytest.raises(InputError, match="found a run; expected an empty folder"):
         _again(config, training_set, finished, resume=False)
-    config.write_text(config.read_text().replace("heads: 2", "heads: 4"))  # tensors of the same shapes
+    config.write_text(config.read_text(encoding="utf-8").replace("heads: 2", "heads: 4"))  # tensors of the same shapes
     with pytest.raises(InputError, match="network.first.heads was 2, is 4;"):
         _again(config, training_set, finished)
 
@@ -142,7 +142,7 @@ def test_labels_of_another_round_are_other_data(training_set: Path, tiny_cps: Wr
         start("run", V=other)
     with pytest.raises(InputError, match="cases.V.as was pseudo-labelled, is unlabelled"):
         start("run")
-    record = json.loads((tmp_path / "run" / RECORD).read_text())
+    record = json.loads((tmp_path / "run" / RECORD).read_text(encoding="utf-8"))
     assert set(record["cases"]) == {case.name for case in (*dataset.training, *dataset.unlabelled)}
 
 
@@ -163,7 +163,7 @@ def test_a_start_that_does_not_fit_is_refused_first(
     short.write_bytes(weights.read_bytes()[:-1000])
     start("short.safetensors", short)
     start("no readable file", tmp_path / "none.safetensors")
-    config.write_text(config.read_text().replace("hidden: 32", "hidden: 64"))
+    config.write_text(config.read_text(encoding="utf-8").replace("hidden: 32", "hidden: 64"))
     start("weights that do not fit", weights)
 
 

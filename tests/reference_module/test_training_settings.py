@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 
 def _changed(path: Path, **entries: Any) -> Path:
     """The configuration with entries replaced, or without those that are None."""
-    content = {**yaml.safe_load(path.read_text()), **entries}
+    content = {**yaml.safe_load(path.read_text(encoding="utf-8")), **entries}
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
     return path
 

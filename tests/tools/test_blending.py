@@ -141,7 +141,7 @@ def test_the_report_says_so(share: float | None, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Referencer, "load", lambda *_, **more: referencer(HounsfieldPair(12)))
     job = Job(ct=ct, output=out, model="eyes", report=report, blend=share, device="cpu", quiet=True)
     assert segment_command(job) == 0
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     expected = AutomaticSettings().blend if share is None else share
     assert found["settings"]["automatic"]["blend"] == expected
     if expected:

@@ -34,7 +34,7 @@ def test_the_demo_leaves_what_it_says(
     shown = capsys.readouterr().out
     assert "montage.png" in shown
     assert "$ keyslice propagate" in shown
-    scores = json.loads((tmp_path / "demo" / "scores.json").read_text())
+    scores = json.loads((tmp_path / "demo" / "scores.json").read_text(encoding="utf-8"))
     assert 0 < scores["mean"]["liver"]["dsc"] <= 1
 
 

@@ -91,7 +91,7 @@ def test_labels_that_the_table_lacks_are_said(tmp_path):
 def test_command_writes_json_and_csv_prints_a_table_and_exits_with_1(folders, tmp_path, capsys):
     json_path, csv_path = tmp_path / "out.json", tmp_path / "out.csv"
     assert evaluate_command(*folders, "flare22", json_path, csv_path) == 1
-    result = json.loads(json_path.read_text())
+    result = json.loads(json_path.read_text(encoding="utf-8"))
     assert {"cases", "mean"} <= set(result)
     with csv_path.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -85,7 +85,7 @@ def test_report_says_what_was_done(case: Any, fake_propagator: Any) -> None:
         "cpu",
     )
     assert result.exit_code == 0, result.stderr
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     assert found["device"] == "cpu"
     assert found["versions"]["torch"]
     assert found["input"] == str(case.ct)
@@ -133,7 +133,7 @@ def test_folders_are_matched_by_case_name(
     result = run("-i", cts, "-k", keys, "-o", out)
     assert result.exit_code == 0, result.stderr
     assert results(out) == ["A.nii.gz", "B.seg.nrrd", "C.mha"]
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert list(report["cases"]) == ["A", "B", "C"]
     assert report["failed"] == {}
 
@@ -147,7 +147,7 @@ def test_in_a_folder_run_the_other_cases_go_on(
     result = run("-i", cts, "-k", keys, "-o", out)
     assert result.exit_code == 1
     assert results(out) == ["A.nii.gz", "C.mha"]
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert sorted(report["cases"]) == ["A", "C"]
     assert sorted(report["failed"]) == ["B", "D"]
     assert len(result.stderr.strip().splitlines()) == 2

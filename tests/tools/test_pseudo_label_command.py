@@ -78,7 +78,7 @@ def test_accepted_cases_of_rounds(rounds: RoundsState, tmp_path: Path) -> None:
     assert case.name == "A" and dataset.table.names() == ("one", "two")
     assert case.label is not None
     assert read_label_map(case.label, like=read_volume(case.image)).present() == (1,)
-    assert "| B | no | 0.4000 |" in (out / "report.md").read_text()
+    assert "| B | no | 0.4000 |" in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_members_that_agree_label_a_folder_of_ct(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_members_that_agree_label_a_folder_of_ct(folders: tuple[Path, Path, Path
         assert case.label is not None
         labels = read_label_map(case.label, like=read_volume(case.image))
         assert labels.present() and set(labels.present()) <= {1, 2}
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["rule"] == {"kind": "AgreementRule", "threshold": 0.9, "lowest": 0.0}
     assert report["rounds"][0]["cases"]["B"]["accepted"] and report["rounds"][0]["cases"]["B"]["score"] == 1.0
 
@@ -108,7 +108,7 @@ def test_members_that_do_not_agree_make_a_report_and_a_warning(
     assert result.exit_code == 0, result.stderr
     assert "0 of 3 cases accepted" in result.stdout and "warning: no case was accepted" in result.stdout
     assert not (out / "dataset.json").exists()
-    assert "does not exceed 0.999" in (out / "report.md").read_text()
+    assert "does not exceed 0.999" in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_another_threshold_is_judged_by_the_scores_that_are_there(
@@ -129,7 +129,7 @@ def test_another_threshold_is_judged_by_the_scores_that_are_there(
     assert result.exit_code == 0, result.stderr
     assert "3 of 3 cases accepted" in result.stdout
     assert [case.name for case in read_dataset(tmp_path / "set").training] == ["A", "B", "C"]
-    report = json.loads((tmp_path / "set" / "report.json").read_text())
+    report = json.loads((tmp_path / "set" / "report.json").read_text(encoding="utf-8"))
     assert report["rule"] == {"kind": "AgreementRule", "threshold": 0.0, "lowest": 0.0}
 
 

@@ -24,12 +24,12 @@ def label_map(array: np.ndarray) -> LabelMap:
 def test_lists_of_numbers_stay_on_one_line(tmp_path: Path) -> None:
     content = {"a": [1, 2.5, -3e-9], "b": ["[ 1, 2 ]", "x"], "c": [[1, 2], [3]], "d": []}
     write_json(tmp_path / "r.json", content)
-    text = (tmp_path / "r.json").read_text()
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
     assert '"a": [1, 2.5, -3e-09],' in text
     assert json.loads(text) == content
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "r.json", {"a": float("nan")})
-    assert json.loads((tmp_path / "r.json").read_text()) == content
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == content
 
 
 def test_stages_add_up_and_survive_an_error() -> None:

@@ -69,7 +69,7 @@ def test_a_ct_in_a_label_map_out(ct: Path, seeing: list[tuple[Any, ...]], tmp_pa
     for label in (1, 2):
         assert dice(truth == label, labels.array == label) > 0.9
     assert picture.read_bytes().startswith(b"\x89PNG")
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     assert found["command"] == "segment" and found["input"] == str(ct) and "keys" not in found
     assert found["settings"]["model"] == "eyes" and found["settings"]["structures"] == list(TABLE.names())
     assert found["settings"]["propagation"]["model"] == "small"
@@ -85,7 +85,7 @@ def test_the_pair_alone(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path)
     assert "by the pair alone" in result.stdout and "key slice" not in result.stdout
     labels, truth = read_label_map(out).array, ellipsoids(DEPTH, second=(3, 8))[1]
     assert all(dice(truth == label, labels == label) > 0.9 for label in (1, 2)), "averaged along z"
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     assert found["key_slices"] == [] and "propagation" not in found["settings"]
     assert found["labels"]["label_1"]["voxels"] > 0 and found["labels"]["label_1"]["confidence"] is None
 
@@ -94,7 +94,7 @@ def test_which_key_slices_and_why_is_always_told(ct: Path, seeing: list[tuple[An
     out, beside = tmp_path / "out.seg.nrrd", tmp_path / "out.report.json"
     result = run("-i", ct, "-o", out, "--model", "eyes", "--requery", "0")
     assert result.exit_code == 0, result.stderr
-    told = json.loads(beside.read_text())["key_slices"]
+    told = json.loads(beside.read_text(encoding="utf-8"))["key_slices"]
     lines = [line for line in result.stdout.splitlines() if line.startswith("key slice ")]
     assert [int(line.split()[2].rstrip(":")) for line in lines] == [one["slice"] for one in told]
     assert all("members agree to Dice" in line for line in lines) and str(beside) in result.stdout
@@ -111,7 +111,7 @@ def test_nothing_found_is_no_failure(seeing: list[tuple[Any, ...]], tmp_path: Pa
     assert result.exit_code == 0, result.stderr
     assert "warning: no structure found" in result.stdout
     assert not read_label_map(out).array.any()
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     assert found["labels"] == {} and found["missed"] == list(TABLE.names())
     assert "empty" in found["warnings"][0]
 
@@ -125,7 +125,7 @@ def test_folders(ct: Path, seeing: list[tuple[Any, ...]], tmp_path: Path, result
     result = run("-i", cts, "-o", tmp_path / "out", "--model", "eyes", "--requery", "0")
     assert result.exit_code == 1
     assert results(tmp_path / "out") == ["A.nii.gz", "B.mha"]
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert sorted(report["cases"]) == ["A", "B"] and list(report["failed"]) == ["C"]
     assert report["cases"]["A"]["key_slices"] and report["settings"]["automatic"]["requery"] == 0
     assert len(result.stderr.strip().splitlines()) == 1 and "C.nii.gz" in result.stderr

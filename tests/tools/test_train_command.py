@@ -71,7 +71,7 @@ def test_from_a_data_set_to_labels(kind: str, configs: dict[str, Path], data: Pa
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert any("2 labelled, 1 unlabelled and 0 validation cases" in line for line in lines), "the look into the data"
-    assert json.loads((out / FINDINGS_NAME).read_text())["structures"][1]["name"] == "small"
+    assert json.loads((out / FINDINGS_NAME).read_text(encoding="utf-8"))["structures"][1]["name"] == "small"
     weights = out / "tiny.safetensors"
     assert lines[-1] == str(weights) and weights.is_file()
     image, labels = data / "imagesTr" / "P_2_0000.nii.gz", tmp_path / "labels.nii.gz"
@@ -116,7 +116,7 @@ def test_sections_are_checked_before_the_data(
 ) -> None:
     (tmp_path / "data").mkdir()
     config = configs["reference" if kind == "reference" else "cps"]
-    config.write_text(config.read_text().replace(line, instead))
+    config.write_text(config.read_text(encoding="utf-8").replace(line, instead))
     result = train(kind, "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
     refused(result, told)
 
@@ -148,7 +148,7 @@ def test_data_that_cannot_be_trained_on(kind: str, configs: dict[str, Path], dat
     bad = tmp_path / "bad"
     for folder in ("imagesTr", "labelsTr"):
         (bad / folder).mkdir(parents=True)
-    (bad / "dataset.json").write_text((data / "dataset.json").read_text())
+    (bad / "dataset.json").write_text((data / "dataset.json").read_text(encoding="utf-8"))
     image = (data / "imagesTr" / "P_0_0000.nii.gz").read_bytes()
     (bad / "imagesTr" / "P_0_0000.nii.gz").write_bytes(image)
     refused(train(*arguments, "--data", bad), "no labelled case")

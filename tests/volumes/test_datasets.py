@@ -26,7 +26,7 @@ def _by_name(cases: tuple[DataCase, ...]) -> dict[str, DataCase]:
 
 def test_a_data_set_may_say_which_rules_its_structures_fall_under(nnunet_set: Callable[..., Path]) -> None:
     root = nnunet_set(SET)
-    described = json.loads((root / "dataset.json").read_text())
+    described = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
 
     def roles(given: object) -> dict[int, str | None]:
         (root / "dataset.json").write_text(json.dumps({**described, "roles": given}))

@@ -40,7 +40,7 @@ def test_torso(suffix, tmp_path, grid_in_file) -> None:
 def test_torso_lies_as_a_person_does(tmp_path) -> None:
     """Liver to the right of the spleen, spine behind the liver, the fifth lumbar vertebra below the first."""
     labels = read_label_map(TORSO / "seg_total_v2_fast.nii.gz")
-    names = json.loads((TORSO / "class_map.json").read_text())["total_v2"]
+    names = json.loads((TORSO / "class_map.json").read_text(encoding="utf-8"))["total_v2"]
     (tmp_path / "names.json").write_text(json.dumps({key: name for key, name in names.items() if key != "0"}))
     table = LabelTable.read(tmp_path / "names.json")
 

@@ -116,7 +116,7 @@ def test_the_sparse_export_keeps_nnunets_rules(tmp_path: Path) -> None:
     exported = export_sparse(volume, given, labels, tmp_path / "case.nii.gz")
     (description,) = exported.others
     assert description.name == "case.dataset.json" and exported.notes == ()
-    names = json.loads(description.read_text())["labels"]
+    names = json.loads(description.read_text(encoding="utf-8"))["labels"]
     assert names == {"background": 0, "spleen": 1, "aorta, left": 2, "Ignore_label": 3, "ignore": 4}
     assert sorted(names.values()) == list(range(len(names))) and names["ignore"] == max(names.values())
     back = read_label_map(exported.path, like=volume)

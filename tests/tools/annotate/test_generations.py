@@ -171,9 +171,9 @@ def test_a_session_of_the_first_format_goes_on(tmp_path: Path) -> None:
     (tmp_path / "snapshot-0.bin").rename(tmp_path / "snapshot.bin")
     (tmp_path / "journal-0.bin").rename(tmp_path / "journal.bin")
     described = tmp_path / "case.json"
-    described.write_text(described.read_text().replace('"format": 2', '"format": 1'))
+    described.write_text(described.read_text(encoding="utf-8").replace('"format": 2', '"format": 1'))
     assert reopened(tmp_path) == (state, []) == reopened(tmp_path)
-    assert '"format": 2' in described.read_text(), "an earlier version does not go on beside it"
+    assert '"format": 2' in described.read_text(encoding="utf-8"), "an earlier version does not go on beside it"
     with store_at(tmp_path) as store:
         document = store.open()
         store.append(paint(document, 30))  # type: ignore[arg-type]

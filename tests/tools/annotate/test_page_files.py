@@ -35,7 +35,7 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def elements() -> list[tuple[str, dict[str, str | None]]]:
     parser = Elements()
-    parser.feed((PAGE / "index.html").read_text())
+    parser.feed((PAGE / "index.html").read_text(encoding="utf-8"))
     return parser.found
 
 
@@ -63,7 +63,7 @@ def test_the_page_needs_nothing_that_its_security_policy_forbids(
 
 def test_every_control_has_a_name(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     """A button that is only a picture says what it is; a canvas too."""
-    text = (PAGE / "index.html").read_text()
+    text = (PAGE / "index.html").read_text(encoding="utf-8")
     for inner, attributes in ((m[2], m[1]) for m in re.finditer(r"<button([^>]*)>(.*?)</button>", text, re.S)):
         seen = re.sub(r"<[^>]*>", "", inner).strip()
         assert seen or "aria-label=" in attributes, f"<button{attributes}>"
@@ -73,7 +73,7 @@ def test_every_control_has_a_name(elements: list[tuple[str, dict[str, str | None
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_modules_load_each_other_from_here(path: Path) -> None:
-    source = path.read_text()
+    source = path.read_text(encoding="utf-8")
     for target in re.findall(r"""(?:\bfrom|\bimport\()\s*["']([^"']+)["']""", source):
         assert target.startswith("."), f"{target} is not a file of the page"
         assert (path.parent / target).resolve().is_file(), target
@@ -84,10 +84,10 @@ def test_modules_load_each_other_from_here(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_what_is_imported_is_exported_there(path: Path) -> None:
-    for names, target in re.findall(r"""import \{([^}]+)\} from "(\.[^"]+)";""", path.read_text()):
+    for names, target in re.findall(r"""import \{([^}]+)\} from "(\.[^"]+)";""", path.read_text(encoding="utf-8")):
         if target.startswith("../vendor/"):
             continue
-        other = (path.parent / target).read_text()
+        other = (path.parent / target).read_text(encoding="utf-8")
         for name in (part.split(" as ")[0].strip() for part in names.split(",")):
             assert re.search(rf"export (?:async )?(?:class|function|const) {re.escape(name)}(?!\w)", other), (
                 f"{name} of {target}"
@@ -97,7 +97,7 @@ def test_what_is_imported_is_exported_there(path: Path) -> None:
 def test_elements_that_modules_look_up_are_there(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     ids = {attributes["id"] for _, attributes in elements if "id" in attributes}
     for path in MODULES:
-        wanted = re.findall(r"""\$\(["'`]#([\w-]+)""", path.read_text())
+        wanted = re.findall(r"""\$\(["'`]#([\w-]+)""", path.read_text(encoding="utf-8"))
         assert set(wanted) <= ids, f"{path.name}: {sorted(set(wanted) - ids)}"
 
 
@@ -109,7 +109,7 @@ def test_icons_are_drawn(elements: list[tuple[str, dict[str, str | None]]]) -> N
 
 @pytest.mark.parametrize("path", SHEETS, ids=lambda path: path.name)
 def test_style_sheets_load_nothing(path: Path) -> None:
-    assert not re.search(r"url\(|@import|https?:", path.read_text())
+    assert not re.search(r"url\(|@import|https?:", path.read_text(encoding="utf-8"))
 
 
 def test_modules_are_all_used() -> None:
@@ -118,7 +118,7 @@ def test_modules_are_all_used() -> None:
         path = waiting.pop()
         if path not in reached and path.suffix == ".js" and path.parent.name == "js":
             reached.add(path)
-            targets = re.findall(r"""(?:\bfrom|\bimport\()\s*["']([^"']+)["']""", path.read_text())
+            targets = re.findall(r"""(?:\bfrom|\bimport\()\s*["']([^"']+)["']""", path.read_text(encoding="utf-8"))
             waiting += [(path.parent / target).resolve() for target in targets]
     assert sorted(reached) == MODULES
 
@@ -127,23 +127,23 @@ def test_the_page_is_small_until_3d_is_opened() -> None:
     first = [PAGE / "index.html", *SHEETS, *MODULES]
     assert sum(path.stat().st_size for path in first) < 200_000
     assert (PAGE / "vendor" / "niivue.js").stat().st_size < 1_000_000
-    importing = [path.name for path in MODULES if "vendor/niivue.js" in path.read_text()]
+    importing = [path.name for path in MODULES if "vendor/niivue.js" in path.read_text(encoding="utf-8")]
     assert importing == ["three_d.js"]
-    loading = [path.name for path in MODULES if re.search(r'from "./three_d\.js"', path.read_text())]
+    loading = [path.name for path in MODULES if re.search(r'from "./three_d\.js"', path.read_text(encoding="utf-8"))]
     assert not loading, "the renderer is to be loaded by import() when the pane is opened"
 
 
 def test_the_vendored_bundle_can_be_built_again_from_anywhere() -> None:
     vendor = PAGE / "vendor"
-    lock = json.loads((vendor / "package-lock.json").read_text())
-    package = json.loads((vendor / "package.json").read_text())
+    lock = json.loads((vendor / "package-lock.json").read_text(encoding="utf-8"))
+    package = json.loads((vendor / "package.json").read_text(encoding="utf-8"))
     assert lock["packages"][""]["dependencies"] == package["dependencies"]
     for name, entry in lock["packages"].items():
         assert "resolved" not in entry, name
         assert name == "" or entry["integrity"].startswith("sha512-"), name
-    assert "://" not in (vendor / "package-lock.json").read_text()
+    assert "://" not in (vendor / "package-lock.json").read_text(encoding="utf-8")
     for version in package["dependencies"].values():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version), "a version, not a range"
-    licences = (vendor / "LICENSES.txt").read_text()
+    licences = (vendor / "LICENSES.txt").read_text(encoding="utf-8")
     assert f"@niivue/niivue {package['dependencies']['@niivue/niivue']}" in licences
     assert "Redistributions in binary form" in licences

@@ -45,7 +45,7 @@ def test_scores_by_workers_are_those_of_one_process(labels: tuple[Path, Path], t
     arguments = ("evaluate", "-r", truth, "-p", prediction, "--labels", "flare22", "--json", spread, "-o", out)
     by_workers = run(*arguments, "--jobs", 2)
     assert alone.exit_code == by_workers.exit_code == 1, by_workers.stderr
-    assert json.loads(spread.read_text()) == json.loads(plain.read_text())
+    assert json.loads(spread.read_text(encoding="utf-8")) == json.loads(plain.read_text(encoding="utf-8"))
     assert sorted(by_workers.stderr.splitlines()) == sorted(alone.stderr.splitlines())
     with (out / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -60,7 +60,7 @@ def test_scores_of_a_list(labels: tuple[Path, Path], tmp_path: Path) -> None:
     listed.write_text("case;reference;prediction;ward\nx;truth/A.nii.gz;prediction/B.nii.gz;3\n")
     scores = tmp_path / "scores.json"
     assert run("evaluate", "-r", listed, "--labels", "flare22", "--json", scores, "-q").exit_code == 0
-    assert 0.8 < json.loads(scores.read_text())["cases"]["x"]["liver"]["dsc"] < 1
+    assert 0.8 < json.loads(scores.read_text(encoding="utf-8"))["cases"]["x"]["liver"]["dsc"] < 1
 
 
 @pytest.fixture

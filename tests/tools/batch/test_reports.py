@@ -60,7 +60,7 @@ class Tags(HTMLParser):
 
 
 def test_the_worst_come_first(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     order = [html.unescape(name) for name in re.findall(r"<tr data-case='([^']*)'", text)]
     assert order == ["unknown", "bad", f"x{NASTY}", "good"]
     assert text.index("broken") < text.index("<tr data-case")
@@ -72,7 +72,7 @@ def test_the_worst_come_first(page: Path) -> None:
 
 
 def test_the_page_loads_and_runs_nothing_of_others(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(text)
     assert not [attrs for tag, attrs in tags.seen if tag == "img" and "onerror" in attrs]
@@ -88,7 +88,7 @@ def test_the_page_loads_and_runs_nothing_of_others(page: Path) -> None:
 
 def test_a_case_has_the_command_that_opens_it(page: Path) -> None:
     tags = Tags()
-    tags.feed(page.read_text())
+    tags.feed(page.read_text(encoding="utf-8"))
     commands = [attrs["data-copy"] for tag, attrs in tags.seen if tag == "button" and "data-copy" in attrs]
     assert len(commands) == 4 and commands[2] is not None
     folder, name = page.parent.resolve(), f"x{NASTY}"
@@ -97,11 +97,11 @@ def test_a_case_has_the_command_that_opens_it(page: Path) -> None:
 
 
 def test_the_json_has_all_but_single_slices(page: Path) -> None:
-    report = json.loads((page.parent / "report.json").read_text())
+    report = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     assert sorted(report["cases"]) == sorted(["good", "bad", f"x{NASTY}", "unknown"])
     assert report["cases"]["bad"]["labels"]["liver"]["confidence"] == {"mean": 0.5, "lowest": 0.1}
     assert list(report["failed"]) == ["lost"] and report["device"] == "cpu"
-    assert json.loads((page.parent / "also.json").read_text()) == report
+    assert json.loads((page.parent / "also.json").read_text(encoding="utf-8")) == report
 
 
 def test_the_picture_shows_the_slice_with_most_doubt() -> None:

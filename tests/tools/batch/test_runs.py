@@ -159,7 +159,7 @@ def test_results_of_others_are_never_replaced(tmp_path: Path, fake_propagator: t
     # Begun, but killed before it was done: what lies there then is the run's own.
     (out / "A.nii.gz").unlink()
     assert CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code == 0
-    lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
+    lines = (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     started = max(index for index, line in enumerate(lines) if json.loads(line)["event"] == "started")
     (out / "manifest.jsonl").write_text("".join(lines[: started + 1]))
     (out / "A.nii.gz").write_bytes(b"half")

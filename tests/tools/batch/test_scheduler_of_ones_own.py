@@ -32,7 +32,10 @@ def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
         address = cluster.scheduler_address
         arguments = ("evaluate", "-r", keys, "-p", keys, "-o", tmp_path / "out", "--cluster", address)
         assert run(*arguments, "--json", tmp_path / "scores.json", "-q") == (0, "")
-        assert json.loads((tmp_path / "scores.json").read_text())["mean"]["all"] == {"dsc": 1.0, "nsd": 1.0}
+        assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["mean"]["all"] == {
+            "dsc": 1.0,
+            "nsd": 1.0,
+        }
         engines = engines_of(psutil.Process(), recursive=True)
         psutil.wait_procs(engines, timeout=30)
         assert not [one for one in engines if one.is_running()], "no network is left in its workers' memory"

@@ -102,7 +102,7 @@ def test_sixty_volumes(data: Path, tmp_path: Path) -> None:
     twice = [name for name in set(started) if started.count(name) > 1]
     assert set(twice) <= {"P05x"}, "nothing but what cost a worker is begun twice by one run"
 
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert sorted(report["failed"]) == ["P05x", "P10x", "P20x", "P30x"]
     assert "1.6 GB of memory" in report["failed"]["P05x"] and "2 times" in report["failed"]["P05x"]
     for name in ("P10x", "P20x", "P30x"):

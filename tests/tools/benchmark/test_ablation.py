@@ -87,14 +87,14 @@ def test_tables_and_picture_are_written(tmp_path: Path) -> None:
     told = about(pseudo=pseudo, notes=["only a test"])
     summary = summarize(rows, told)
     write_all(tmp_path, rows, summary, told)
-    text = (tmp_path / "results.md").read_text()
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text == markdown(summary)
     assert f"| {ONE} | 0.550 (0.275) | 0.700 (0.350) |" in text and THREE not in text.split("- mean:")[0]
     assert "| 1 to 4 | +0.100 | 0.050 | 2 of 2 | +0.050 |" in text
     assert "3 of 4 cases accepted; their Dice with the labels that were hidden: 0.800 for accepted ones" in text
     assert "only a test" in text
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(summary))
-    assert len((tmp_path / "structures.csv").read_text().splitlines()) == 1 + 8
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == json.loads(json.dumps(summary))
+    assert len((tmp_path / "structures.csv").read_text(encoding="utf-8").splitlines()) == 1 + 8
     assert (tmp_path / "structures.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -263,13 +263,15 @@ def test_four_rows_and_again_without_any_work(
     assert first["labelled"] == 2 and first["unlabelled"] == 4, "C, which lacks a structure, lends its image alone"
     assert first["pseudo_labels"]["judged"] == 4
     assert set(first["gains"]) == {"1 to 2", "2 to 3", "3 to 4", "1 to 4"}
-    truth = json.loads((out / "stages/rounds/truth.json").read_text())
+    truth = json.loads((out / "stages/rounds/truth.json").read_text(encoding="utf-8"))
     assert set(truth) <= {"C"}, "only of C are there labels that were hidden"
     assert all("tube" not in one["dice"] for one in truth.values())
     for case in whole.validation:
         found = read_label_map(out / "rows/row-4/labels" / f"{case.name}.nii.gz", like=read_volume(case.image))
         assert found.shape == (6, 34, 36)
-        assert "key_slices" in json.loads((out / "rows/row-4/reports" / f"{case.name}.json").read_text())
+        assert "key_slices" in json.loads(
+            (out / "rows/row-4/reports" / f"{case.name}.json").read_text(encoding="utf-8")
+        )
     for name in ("results.md", "results.json", "structures.csv", "structures.png"):
         assert (out / name).is_file()
     assert not list(out.glob("stages/*/checkpoints")), "they take much space, and the weights are there"

@@ -69,7 +69,9 @@ def run_rounds(
 
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(members, "member_opener", opener)
-    monkeypatch.setattr(members, "validation_score", lambda weights, *more: scores.get(weights.read_text()))
+    monkeypatch.setattr(
+        members, "validation_score", lambda weights, *more: scores.get(weights.read_text(encoding="utf-8"))
+    )
     out.mkdir()
     plan = make_plan(settings, data, out, device="cpu", quiet=True, progress=False)
     for stage in plan.stages_of(3)[:-1]:
@@ -99,11 +101,11 @@ def test_row_3_is_the_best_of_the_rounds_and_trains_as_long_as_row_2_without_pse
     pytest.importorskip("lightning")
     out = tmp_path / "out"
     assert run_rounds(settings, training_set, out, monkeypatch, scores) == [0], "members that find nothing"
-    assert (out / "stages/rounds/best.safetensors").read_text() == best
+    assert (out / "stages/rounds/best.safetensors").read_text(encoding="utf-8") == best
     assert not list(out.glob("stages/**/checkpoints"))
     told = pseudo_labels(out / "stages/rounds")
     assert told["accepted"] == 0 and told["validation"] == [scores.get(one) for one in ("member-1", "member-2", "last")]
-    assert len(json.loads((out / "stages/rounds/report.json").read_text())["rounds"]) == 2
+    assert len(json.loads((out / "stages/rounds/report.json").read_text(encoding="utf-8"))["rounds"]) == 2
 
 
 def test_other_data_with_the_same_case_names_are_refused_and_scored_anew(

@@ -29,8 +29,8 @@ def test_every_figure_is_in_the_table_and_in_both_files(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(annotate, "CORRECTIONS", 1)
     found = annotate.run(tmp_path, size=64, depth=12, labels=2, strokes=3, session_strokes=5, browser=False, quiet=True)
-    assert json.loads((tmp_path / "annotate.json").read_text()) == found
-    lines = (tmp_path / "annotate.md").read_text().splitlines()
+    assert json.loads((tmp_path / "annotate.json").read_text(encoding="utf-8")) == found
+    lines = (tmp_path / "annotate.md").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("| ") and "---" not in line][1:]
     assert table == [f"| {what} | {figure} |" for what, figure in found["rows"]]
     about = " ".join(table)

@@ -108,7 +108,7 @@ def test_files_hold_every_case(tmp_path: Path) -> None:
         (ONE, 0.5, 0.25),
         (THREE, 0.25, 0.125),
     ]
-    assert json.loads((tmp_path / "results.json").read_text())["methods"]["a"]["worst"] == "A"
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["methods"]["a"]["worst"] == "A"
 
 
 def test_running_means_are_no_parameters(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_run_trains_scores_and_goes_on(
     assert methods["keys-1"]["training_hours"] == 0 and methods["unet"]["training_hours"] > 0
     assert methods["automatic"]["parameters"] > methods["keys-1"]["parameters"], "the pair, and what it propagates with"
     assert methods["unet"]["peak_mb"] > 100
-    assert "3D U-Net" in (out / "results.md").read_text() and "keys-1" in capsys.readouterr().out
+    assert "3D U-Net" in (out / "results.md").read_text(encoding="utf-8") and "keys-1" in capsys.readouterr().out
     for picture in ("cost.png", "structures.png", "worst/unet.png", "worst/keys-1.png"):
         assert np.asarray(Image.open(out / picture)).std() > 1
     truth = read_label_map(training_set / "labelsVal" / "X.nii.gz")
@@ -245,7 +245,7 @@ def test_a_method_that_fails_counts_nothing_and_is_tried_again(
         bad = summary["methods"]["bad"]
         assert list(bad["failed"]) == ["X"] and "broken.safetensors" in bad["failed"]["X"]
         assert bad["mean"] == {"dsc": 0.0, "nsd": 0.0}
-    assert len((out / "cases.jsonl").read_text().splitlines()) == 2
+    assert len((out / "cases.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_other_settings_are_refused_for_a_training_that_was_begun(

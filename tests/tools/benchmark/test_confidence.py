@@ -209,10 +209,10 @@ def test_results_are_saved_in_three_forms(data, weights, tmp_path, nearest_model
     # 16 and 13 slices between the marks, of which one and three are key slices
     assert [marked["by_number"][n]["slices"] for n in ("1", "3")] == [3 * 27, 3 * 23]
     assert sum(n for n, _, _ in marked["reliability"]) == 3 * 50
-    saved = json.loads((out / "results.json").read_text())
+    saved = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert saved["sets"] == summary
     assert saved["about"]["calibration"] == "not calibrated"
-    assert "| my_set | no marks | 3 |" in (out / "results.md").read_text()
+    assert "| my_set | no marks | 3 |" in (out / "results.md").read_text(encoding="utf-8")
     assert (out / "reliability.png").read_bytes()[:4] == b"\x89PNG"
     assert "my_set" in capsys.readouterr().out
 
@@ -269,14 +269,14 @@ def test_the_fit_goes_into_a_copy_of_the_weights(data, weights, tmp_path, neares
         names = original.keys()
         assert set(copy.keys()) == set(names)
         assert all(bool((copy.get_tensor(name) == original.get_tensor(name)).all()) for name in names)
-    report = json.loads((tmp_path / "evidence" / "fit.json").read_text())
+    report = json.loads((tmp_path / "evidence" / "fit.json").read_text(encoding="utf-8"))
     assert set(report["features"]) == set(FEATURES)
     assert report["slices"]["lost"] > 0
     assert list(report["by_job"]) == [f"{n} key slices, {marks}" for n in (1, 3) for marks in ("marks", "no marks")]
     found = report["scores"]
     assert found["cross_validated"]["spearman"] > 0.6
     assert found["fitted"]["calibration_error"] < found["raw"]["calibration_error"]
-    assert "| distance |" in (tmp_path / "evidence" / "fit.md").read_text()
+    assert "| distance |" in (tmp_path / "evidence" / "fit.md").read_text(encoding="utf-8")
     assert fit_weights(data.parent, out, settings, evidence=tmp_path / "evidence") == calibration
 
 

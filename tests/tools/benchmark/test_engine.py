@@ -236,7 +236,7 @@ def test_a_run_writes_what_it_measured(tmp_path, small):
         out, configs=["small"], weights=small.weights, parts=["memory"], size=64, depth=12,
         memory_slices=(6, 12), memory_every=6, quiet=True,
     )  # fmt: skip
-    results = json.loads((out / "engine.json").read_text())
+    results = json.loads((out / "engine.json").read_text(encoding="utf-8"))
     assert [one["slices"] for one in results["memory"]["runs"]] == [6, 12]
     assert "growth_percent" in results["memory"]
     assert (out / "engine.md").is_file() and (out / "engine.png").is_file()

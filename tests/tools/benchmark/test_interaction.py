@@ -160,11 +160,11 @@ def test_each_method_gives_a_curve_and_results_are_saved_in_four_forms(data, tmp
         assert exact["dice"][method]["4"] > exact["dice"][method]["1"]
     assert exact["dice"]["equidistant"]["1"] == exact["dice"]["nearest"]["1"]  # the same by construction
     assert noisy["dice"]["equidistant"]["4"] < exact["dice"]["equidistant"]["4"]
-    saved = json.loads((out / "results.json").read_text())
+    saved = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert saved["sets"] == summary
     with (out / "steps.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * 2 * len(METHODS) * 4
-    assert "| my_set | exact | Keyslice, suggested slices |" in (out / "results.md").read_text()
+    assert "| my_set | exact | Keyslice, suggested slices |" in (out / "results.md").read_text(encoding="utf-8")
     for noise in ("exact", "noisy"):
         assert (out / f"curve-{noise}.png").read_bytes()[:4] == b"\x89PNG"
     assert "my_set" in capsys.readouterr().out
@@ -209,7 +209,7 @@ def test_an_interpolation_tool_knows_where_a_structure_was_painted_and_where_it_
 
 
 def comparable(out):
-    lines = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     return sorted(json.dumps({**line, "seconds": 0}, sort_keys=True) for line in lines)
 
 
@@ -227,7 +227,7 @@ def test_a_run_resumes_in_the_middle_of_a_case_and_computes_nothing_twice(data, 
     monkeypatch.setattr(interaction, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(data, out=out, **settings)
-    assert len((out / "steps.jsonl").read_text().splitlines()) == 6
+    assert len((out / "steps.jsonl").read_text(encoding="utf-8").splitlines()) == 6
     with (out / "steps.jsonl").open("a") as file:
         file.write('{"set": "my_set", "ca')  # killed while writing
     del made[:]

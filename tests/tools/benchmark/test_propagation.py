@@ -174,11 +174,11 @@ def test_results_are_saved_in_four_forms(data, tmp_path, nearest_model, capsys):
     assert one["targets"]["1"] == 0.0
     assert one["targets"]["3"] <= 0.0
     assert set(one["by_structure"]) == {"egg", "pear"}
-    saved = json.loads((out / "results.json").read_text())
+    saved = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert saved["sets"] == summary
     with (out / "structures.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 4 * 9  # shape-based has nothing from one slice
-    assert "| my_set | 4 | Keyslice |" in (out / "results.md").read_text()
+    assert "| my_set | 4 | Keyslice |" in (out / "results.md").read_text(encoding="utf-8")
     assert (out / "curve.png").read_bytes()[:4] == b"\x89PNG"
     assert "my_set" in capsys.readouterr().out
 
@@ -198,7 +198,7 @@ def test_a_run_resumes_and_computes_nothing_twice(data, tmp_path, monkeypatch):
     settings = {"methods": ["nearest", "shape"], "counts": [1, 3], "out": out, "quiet": True}
     with pytest.raises(KeyboardInterrupt):
         run(data, **settings)
-    lines = (out / "structures.jsonl").read_text().splitlines()
+    lines = (out / "structures.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 4  # the method that was under way is lost, those before it are kept
     with (out / "structures.jsonl").open("a") as file:
         file.write('{"set": "my_set", "ca')  # killed while writing
@@ -219,7 +219,7 @@ def test_results_of_other_weights_are_told_apart(data, tmp_path, nearest_model, 
     monkeypatch.setattr(model, "digest", lambda spec: "def")
     summary = run(data, **settings)
     assert summary["my_set"]["structures"] == 2
-    lines = (tmp_path / "out" / "structures.jsonl").read_text().splitlines()
+    lines = (tmp_path / "out" / "structures.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["model"] for line in lines] == ["abc", "abc", "def", "def"]
 
 
@@ -239,7 +239,7 @@ def test_record_file_drops_a_torn_line_and_keeps_the_rest(tmp_path):
     again = RecordFile(store.path)
     assert list(again.records.values()) == [record]
     again.append([record])
-    assert len(store.path.read_text().splitlines()) == 2
+    assert len(store.path.read_text(encoding="utf-8").splitlines()) == 2
 
 
 @pytest.mark.parametrize(

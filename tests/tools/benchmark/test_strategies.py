@@ -135,8 +135,8 @@ def test_a_run_and_one_that_goes_on(training_set: Path, tmp_path: Path, pair: By
         assert ways.get(BLENDED, ways.get(EVERY_SLICE))["seen"] == 6
     assert found["rows"]["consistent"][ONCE]["seconds"] < found["rows"]["consistent"][BLENDED]["seconds"]
     rows = list(csv.DictReader((out / "structures.csv").open()))
-    assert len(rows) == 2 * 3 * (1 + 2 * 3) and json.loads((out / "results.json").read_text()) == found
-    lines, seen = (out / "cases.jsonl").read_text().splitlines(keepends=True), pair.seen
+    assert len(rows) == 2 * 3 * (1 + 2 * 3) and json.loads((out / "results.json").read_text(encoding="utf-8")) == found
+    lines, seen = (out / "cases.jsonl").read_text(encoding="utf-8").splitlines(keepends=True), pair.seen
     (out / "cases.jsonl").write_text("".join(lines[:-3]) + lines[-3][:40])  # killed while it wrote
     again = run(training_set, out, options, quiet=True)
     assert pair.seen - seen < seen / 3, "the last strategy of the last case alone"
