@@ -153,6 +153,15 @@ def test_the_reason_names_structure_confidence_and_distance():
     assert suggest(sizes, confidence, painted(60, [6, 54]), MARKED, spacing=3.0).reason.startswith("label 1: ")
 
 
+def test_a_complete_slice_without_any_label_leaves_nothing_to_a_label_marked_on_it_alone():
+    keys = KeySlices((6, 2, 8))
+    for z, complete in ((1, False), (2, True), (3, False)):
+        keys.add(z, np.zeros((2, 8), np.uint8), [1] if z != 2 else [], complete=complete)
+    sizes = areas(6, {})
+    assert suggest(sizes, {}, keys, {1: (2, 2)}, spacing=2.0) is None
+    assert suggest(sizes, {}, keys, {1: (2, 4)}, spacing=2.0).z == 4
+
+
 @st.composite
 def states(draw):
     depth = draw(st.integers(6, 40))
@@ -193,9 +202,10 @@ def test_whatever_the_state_the_slice_is_of_use(state):
     assert found == suggest(sizes, confidence, keys, extents, spacing=2.0)
     if found is None:  # then none lacks a key slice, between marks on which it could be painted
         for label in extents:
-            spoken = keys.slices_of(label)
+            # a complete key slice speaks for marked labels too, even while no label occurs on any key slice
+            spoken = {*keys.slices_of(label), *filter(keys.is_complete, keys.slices())}
             low, high = extents[label]
-            assert set(range(low, high + 1)) <= set(spoken) or keys.slices_with(label)
+            assert set(range(low, high + 1)) <= spoken or keys.slices_with(label)
         return
     assert found.gain > 0.0
     assert found.reason.startswith(f"label {found.label}")
