@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from volumes.errors import InputError
-
-
-class NotEnoughMemory(InputError):
-    """A patch does not fit; a recipe may go on with less, such as a coarser spacing (Gao 2.2)."""
+from volumes.errors import NotEnoughMemory
 
 
 @contextmanager
 def memory_for(what: str, setting: str) -> Iterator[None]:
     """Turn what the system and torch raise for want of memory into `NotEnoughMemory`.
+
+    A recipe may go on with less, such as a coarser spacing (Gao 2.2).
 
     Args:
         what: is being computed, such as `a patch of 128 x 128 x 128 voxels`.

@@ -16,12 +16,13 @@ from baseline3d.boxes import Box
 from baseline3d.coarse_to_fine import region
 from baseline3d.heads import probabilities
 from baseline3d.intensity import Figures, scaled
-from baseline3d.memory import NotEnoughMemory, memory_for
+from baseline3d.memory import memory_for
 from baseline3d.preparation import InputSettings, Plan, case_figures, plan, prepared_slices, weights_back
 from baseline3d.sliding import Predict, Windows
 from networks.classes import class_values
 from networks.inference import check_precision, computes_bfloat16
 from networks.upsampling import FilePixels
+from volumes.errors import NotEnoughMemory
 from volumes.resampling import AIR
 from volumes.volume import Volume
 

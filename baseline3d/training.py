@@ -165,6 +165,13 @@ def new_network(
     network = build_network(whole.network, len(table))
     if start_from is None:
         return network, None
+    loaded = start_weights(start_from, whole, section, table)
+    network.load_state_dict(loaded.network.state_dict())
+    return network, loaded.figures
+
+
+def start_weights(start_from: str | Path, whole: Configuration, section: DictConfig, table: LabelTable) -> LoadedModel:
+    """Weights that the configuration's network can begin with; raises InputError as `new_network`."""
     loaded = load_model(start_from)
     for what, theirs, ours in (
         ("structures", loaded.table.names(), table.names()),
@@ -178,8 +185,7 @@ def new_network(
                 expected=f"{ours}",
                 fix="start from weights of the same, or from nothing",
             )
-    network.load_state_dict(loaded.network.state_dict())
-    return network, loaded.figures
+    return loaded
 
 
 def _module(

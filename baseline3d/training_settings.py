@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,14 @@ class Configuration:
         if self.network.get("head") == "sigmoid" and self.training.losses.lovasz:
             raise InputError(
                 "training.losses.lovasz", found="a weight", expected="0 for a sigmoid head", fix="take it out"
+            )
+        coarser, spacing = self.inference.coarser, self.input.spacing
+        if coarser is not None and spacing is not None and math.prod(coarser) <= math.prod(spacing):
+            raise InputError(
+                "inference.coarser",
+                found=" x ".join(f"{side:g}" for side in coarser) + " mm",
+                expected="larger voxels than input.spacing's, " + " x ".join(f"{side:g}" for side in spacing) + " mm",
+                fix="raise it, or take it out",
             )
 
 

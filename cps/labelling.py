@@ -14,7 +14,7 @@ from cps.journal import settle
 from cps.round_state import RoundsState
 from cps.selection import CaseScores, SelectionRule
 from cps.uncertainty import aggregate, agreement, voxel_counts
-from volumes.errors import InputError
+from volumes.errors import InputError, NotEnoughMemory
 from volumes.formats import read_label_map, write_label_map
 from volumes.label_map import LabelMap
 
@@ -73,7 +73,11 @@ class JointLabelling:
 def label_cases(state: RoundsState, number: int, labelling: Labelling | JointLabelling) -> None:
     """Label and select all cases that round `number` has to judge; what is done already is not done again.
 
-    A case that cannot be read or predicted (InputError) is written down as failed and left out from then on.
+    A case that cannot be read or predicted (InputError) is written down as failed and left out from then on. Not so
+    one for which memory does not suffice: started again where more is free, the rounds go on with it.
+
+    Raises:
+        NotEnoughMemory: while a member predicts a case.
     """
     weights = [member.weights for _, member in sorted(state.rounds[number].members.items())]
     cases = state.remaining(number)
@@ -124,6 +128,8 @@ def _together(
         assert label is not None
         try:
             labelled = label(case)
+        except NotEnoughMemory:
+            raise
         except InputError as error:
             _left_out(state, number, case, error, labelling.tell)
             continue
@@ -134,6 +140,8 @@ def _together(
 def _predict(state: RoundsState, number: int, member: int, case: str, predict: Predict, tell: Tell) -> None:
     try:
         label_map = predict(case)
+    except NotEnoughMemory:
+        raise
     except InputError as error:
         _left_out(state, number, case, error, tell)
         return

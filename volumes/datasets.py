@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from volumes.errors import InputError
-from volumes.labels import Label, LabelTable, builtin_tables, distinct_color, name_key
+from volumes.labels import ROLES, Label, LabelTable, builtin_tables, distinct_color, name_key
 
 CHANNEL = "_0000"
 """What nnU-Net adds to the name of a CT: `CASE_0000.nii.gz` has its labels in `CASE.nii.gz`."""
@@ -229,6 +229,10 @@ def _with_roles(table: LabelTable, roles: Any, path: Path) -> LabelTable:
         return table
     if not isinstance(roles, Mapping) or not all(isinstance(role, str) for role in roles.values()):
         raise InputError(path, found=f"roles {roles}", expected='"roles": {"aorta": "tubular"}', fix="correct the file")
+    for name, role in roles.items():
+        if role not in ROLES:
+            expected = f"one of {', '.join(ROLES)}"
+            raise InputError(path, found=f"the role '{role}' of '{name}'", expected=expected, fix="correct the file")
     by_value = {table.by_name(str(name)).value: role for name, role in roles.items()}
     labels = [replace(label, role=by_value.get(value, label.role)) for value, label in table.items()]
     return LabelTable(labels, name=table.name)

@@ -25,7 +25,11 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default copy between worker processes.
-        return _rebuild, (self.where, self.found, self.expected, self.fix)
+        return _rebuild, (type(self), self.where, self.found, self.expected, self.fix)
+
+
+class NotEnoughMemory(InputError):
+    """What was asked for does not fit into memory: no fault of the file, and the same with the next one."""
 
 
 def not_finite(where: str | Path) -> InputError:
@@ -38,8 +42,8 @@ def not_finite(where: str | Path) -> InputError:
     )
 
 
-def _rebuild(where: str, found: str, expected: str, fix: str) -> InputError:
-    return InputError(where, found=found, expected=expected, fix=fix)
+def _rebuild(kind: type[InputError], where: str, found: str, expected: str, fix: str) -> InputError:
+    return kind(where, found=found, expected=expected, fix=fix)
 
 
 def _one_line(text: str) -> str:

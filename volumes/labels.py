@@ -29,6 +29,9 @@ Color = tuple[int, int, int]
 MAX_LABEL = 255
 _FIELDS = {"name", "color", "role", "tolerance_mm", "aliases", "snomed"}
 
+ROLES = ("organ", "tubular", "adrenal", "liver", "gallbladder")
+"""What a structure can be to the rules that scores and post-processing have for some; `organ`: no rule of its own."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -245,8 +248,8 @@ def _label(key: Any, entry: Any, where: str) -> Label:
     if not isinstance(aliases, list) or not all(isinstance(one, str) for one in aliases):
         raise bad(f"aliases '{aliases}'", "a list of names")
     role = fields.get("role")
-    if role is not None and not isinstance(role, str):
-        raise bad(f"the role '{role}'", "a word")
+    if role is not None and role not in ROLES:
+        raise bad(f"the role '{role}'", f"one of {', '.join(ROLES)}")
     tolerance = fields.get("tolerance_mm")
     if tolerance is not None and not (_is_number(tolerance) and tolerance > 0):
         raise bad(f"tolerance_mm '{tolerance}'", "a positive number of millimetres")

@@ -131,6 +131,7 @@ class Alves(Recipe):
 
         def label(volume: Volume) -> Labelled:
             together, alone = ensemble.segment_each(volume)
+            work.warn(ensemble.members[0], volume)
             made = LabelMap(together, volume.geometry, ensemble.table, volume.name)
             return Labelled(made, pairwise_dice(alone))
 

@@ -113,6 +113,11 @@ class Work:
 
         return VolumeSegmenter(load_model(weights), self.device)
 
+    def warn(self, segmenter: VolumeSegmenter, volume: Volume) -> None:
+        """Tell what a person should know of how `volume` was segmented, such as on coarser voxels."""
+        for warning in segmenter.warnings:
+            self.tell(f"{volume.name}: {warning}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
@@ -158,9 +163,13 @@ class Recipe(ABC):
         later = self.later if number > 1 else {}
         return merged_settings(later, self.last if 1 < number == self.rounds else {})
 
+    def goes_on(self, number: int) -> bool:
+        """Whether members of round `number` begin with the weights of the round before."""
+        return self.fine_tune and number > 1
+
     def training(self, work: Work, task: Task) -> MemberTraining:
         """What a member of a round is trained with."""
-        before = task.before if self.fine_tune else None
+        before = task.before if self.goes_on(task.round) else None
         return MemberTraining(
             seed=work.whole.training.seed + _SEEDS_OF_A_ROUND * (task.round - 1) + task.member - 1,
             overrides=self.overrides(task.round),
@@ -175,7 +184,13 @@ class Recipe(ABC):
     def segment(self, work: Work, weights: Path) -> Segment:
         """How one member segments."""
         segmenter = work.segmenter(weights)
-        return lambda volume: LabelMap(segmenter.segment_all(volume), volume.geometry, segmenter.table, volume.name)
+
+        def segment(volume: Volume) -> LabelMap:
+            made = LabelMap(segmenter.segment_all(volume), volume.geometry, segmenter.table, volume.name)
+            work.warn(segmenter, volume)
+            return made
+
+        return segment
 
     def labeller(self, work: Work, weights: Sequence[Path]) -> LabelVolume:
         """What makes pseudo-labels, from the weights of a round's members. Here: the first one's label maps."""

@@ -19,12 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from baseline3d.postprocess import as_plain, from_plain
 from baseline3d.recipes.recipe import Recipe, Work
 from baseline3d.recipes.registry import read_recipe
 from baseline3d.recipes.report import write_recipe_report
 from baseline3d.recipes.stages import Stage, Stages
-from baseline3d.training_settings import checked, merged_settings, read_whole
+from baseline3d.training_settings import Configuration, checked, merged_settings, read_whole
 from cps.journal import replace_file, settle
 from cps.labelling import JointLabelling, LabelCase, Tell
 from cps.round_state import RoundsState
@@ -100,6 +102,11 @@ def train_recipe(
         tell=tell,
         results={},
     )
+    if start_from is not None:
+        from baseline3d.training import start_weights
+
+        of_first = _of_round(recipe, 1, config, overrides)
+        start_weights(start_from, checked(of_first, str(config)), of_first, dataset.table)
     recipe.check(work)
     with locked(folder, name=LOCK, wait=False):
         _same(folder, record)
@@ -114,12 +121,35 @@ def check_recipe(config: str | Path, overrides: Mapping[str, Any] | None = None)
         InputError: no recipe, or settings that cannot be used.
     """
     recipe = read_recipe(checked(read_whole(config, overrides), str(config)).recipe, str(config))
+    before: Configuration | None = None
     for number in range(1, recipe.rounds + 1):
-        changed = merged_settings(_of_training(overrides or {}), recipe.overrides(number))
-        whole = checked(read_whole(config, changed), f"{config}, round {number}")
-        if number > 1:
-            whole.training.check_room_for_pseudo_labels(f"{config}, round {number}", "set them in recipe.later")
+        where = f"{config}, round {number}"
+        whole = checked(_of_round(recipe, number, config, overrides or {}), where)
+        if before is not None:
+            whole.training.check_room_for_pseudo_labels(where, "set them in recipe.later")
+            if recipe.goes_on(number):
+                _check_alike(before, whole, where)
+        before = whole
     return recipe
+
+
+def _of_round(recipe: Recipe, number: int, config: str | Path, overrides: Mapping[str, Any]) -> DictConfig:
+    """The configuration of a round's trainings."""
+    return read_whole(config, merged_settings(_of_training(overrides), recipe.overrides(number)))
+
+
+def _check_alike(before: Configuration, whole: Configuration, where: str) -> None:
+    for what, old, new in (
+        ("network", before.network, whole.network),
+        ("intensity rule", before.input.intensity, whole.input.intensity),
+    ):
+        if old != new:
+            raise InputError(
+                where,
+                found=f"another {what} than in the round before",
+                expected="the same, since recipe.fine_tune goes on with its weights",
+                fix="take it out of recipe.later, or set recipe.fine_tune=false",
+            )
 
 
 def _of_training(overrides: Mapping[str, Any]) -> dict[str, Any]:

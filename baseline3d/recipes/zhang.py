@@ -71,6 +71,9 @@ class Zhang(Recipe):
             found = merged_settings(found, self.first)
         return found if self._is_student(number) else merged_settings(self.teacher, found)
 
+    def goes_on(self, number: int) -> bool:
+        return super().goes_on(number) and not self._is_student(number)  # which is of another size
+
     def _is_student(self, number: int) -> bool:
         return 1 < number == self.rounds
 
@@ -113,9 +116,9 @@ class Zhang(Recipe):
         boxes = {name: _box(sides) for name, sides in found["boxes"].items()}
         more: dict[str, Any] = {"coarse": work.folder / work.results["coarse"], "boxes": boxes}
         overrides = merged_settings(training.overrides, {"input": {"margin": found["margin"]}})
-        if student:  # it is of another size than what came before
+        if student:
             more["teacher"] = task.before
-            return replace(training, overrides=overrides, start_from=None, more=more)
+            return replace(training, overrides=overrides, more=more)
         return replace(training, overrides=overrides, more={**more, "snapshots": CHECKPOINTS})
 
     def labeller(self, work: Work, weights: Sequence[Path]) -> LabelVolume:
@@ -127,6 +130,7 @@ class Zhang(Recipe):
             box = last.find_box(volume)
             plain = [one.segment_all(volume, box=box) for one in (*earlier, last)]
             made = without_small(augmented.segment_all(volume, box=box), self.small)
+            work.warn(last, volume)
             found = LabelMap(made, volume.geometry, last.table, volume.name)
             return Labelled(found, stability(plain[:-1], plain[-1], made))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from typer.testing import CliRunner
 
-from baseline3d.memory import NotEnoughMemory, memory_for
+from baseline3d.memory import memory_for
 from baseline3d.models import load_model, save_model
 from baseline3d.preparation import Plan
 from baseline3d.recipes.gao import VoxelCountRule
@@ -27,6 +27,7 @@ from baseline3d.sliding import WindowSettings
 from baseline3d.training_settings import checked, merged_settings, read_whole
 from cps.selection import CaseScores
 from tools.cli import app
+from volumes.errors import NotEnoughMemory
 from volumes.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ import numpy as np, torch
 from dataclasses import replace
 torch.set_num_threads(1)
 from seeing import seeing, STEP_HU
-from baseline3d.memory import NotEnoughMemory
+from volumes.errors import NotEnoughMemory
 from baseline3d.segmenter import VolumeSegmenter
 from baseline3d.sliding import WindowSettings
 from volumes.volume import Geometry, Volume

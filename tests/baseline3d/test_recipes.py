@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 
 from baseline3d.models import load_model
 from baseline3d.recipes.run import train_recipe
+from baseline3d.segmenter import VolumeSegmenter
 from baseline3d.training_settings import merged_settings
 from cps.pseudo_labels import export_pseudo_labels
 from cps.round_state import read_rounds
 from tools.cli import app
 from volumes.datasets import read_dataset
-from volumes.errors import InputError
+from volumes.errors import InputError, NotEnoughMemory
+from volumes.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
@@ -145,6 +147,11 @@ def test_killed_and_gone_on_with_it_ends_the_same(
         ({**GAO, "rounds": 0}, "recipe.rounds: found 0"),
         ({**GAO, "later": {"stepps": 3}}, "round 2.*did you mean 'steps'"),
         ({**GAO, "last": {"steps": 0}}, "steps: found 0"),
+        ({**GAO, "later": {"network": {"filters": [4, 8, 8]}}}, "round 2: found another network than in the round bef"),
+        (
+            {**GAO, "later": {"input": {"intensity": {"rule": "clip", "low": 0.0, "high": 9.0}}}},
+            "round 2: found another intensity rule.*or set recipe.fine_tune=false",
+        ),
     ],
 )
 def test_settings_that_will_not_do_are_told_before_anything_is_trained(
@@ -168,6 +175,51 @@ def test_too_little_memory_to_train_names_the_settings(
         InputError, match="2 patches of 4 x 16 x 16 voxels.*lower training: batch_size, or input: patch"
     ):
         run(tiny_recipe(GAO), training_set, tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["gao", "zhang"])
+def test_a_start_of_another_network_is_refused_before_any_stage(
+    training_set: Path, taught_3d: Path, tiny_recipe: Write, tiny_3d: Write, tmp_path: Path, kind: str
+) -> None:
+    config = tiny_recipe({"kind": kind})
+    text = config.read_text(encoding="utf-8").replace("- 16\n  - 16\n  head", "- 16\n  - 12\n  head")
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="weights of another network"):
+        run(config, training_set, tmp_path / "run", taught_3d)
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_memory_runs_out_as_cases_are_labelled_it_ends_and_goes_on_later(
+    training_set: Path, taught_3d: Path, tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, config = tmp_path / "run", tiny_recipe(GAO)
+    segment_all = VolumeSegmenter.segment_all
+
+    def full(self: VolumeSegmenter, volume: Volume, **more: Any) -> Any:
+        if volume.name == "V":
+            raise NotEnoughMemory("a patch", found="not enough memory", expected="a patch that fits", fix="lower it")
+        return segment_all(self, volume, **more)
+
+    with monkeypatch.context() as changed, pytest.raises(NotEnoughMemory, match="lower it"):
+        changed.setattr(VolumeSegmenter, "segment_all", full)
+        run(config, training_set, out, taught_3d)
+    assert list(read_rounds(out / "rounds").rounds[1].scores) == ["U"]
+    run(config, training_set, out, taught_3d)
+    assert read_rounds(out / "rounds").rounds[1].accepted == ["U", "V", "W"], "none is left out for that"
+
+
+def test_coarser_voxels_for_want_of_memory_are_told(
+    training_set: Path, taught_3d: Path, tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment_all = VolumeSegmenter.segment_all
+
+    def coarser(self: VolumeSegmenter, volume: Volume, **more: Any) -> Any:
+        found = segment_all(self, volume, **more)
+        self.warnings = ("segmented on coarser ones",) if volume.name == "V" else ()
+        return found
+
+    monkeypatch.setattr(VolumeSegmenter, "segment_all", coarser)
+    assert "V: segmented on coarser ones" in run(tiny_recipe(GAO), training_set, tmp_path / "run", taught_3d)
 
 
 def test_batches_of_one_patch_have_no_room_for_pseudo_labels(

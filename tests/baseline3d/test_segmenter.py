@@ -111,7 +111,7 @@ import resource
 import numpy as np, torch
 torch.set_num_threads(1)
 from seeing import seeing, STEP_HU
-from baseline3d.memory import NotEnoughMemory
+from volumes.errors import NotEnoughMemory
 from baseline3d.segmenter import VolumeSegmenter
 from volumes.volume import Geometry, Volume
 

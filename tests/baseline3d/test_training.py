@@ -37,6 +37,7 @@ def test_shipped_configurations_can_be_trained(name: str) -> None:
         ({"input": {"shape": [16, 16, 16]}}, "a spacing and a shape"),
         ({"input": {"intensity": {"rule": "window"}}}, "'percentiles' or 'clip' or 'range'"),
         ({"inference": {"step": 0.0}}, "inference.step"),
+        ({"inference": {"coarser": [1.0, 1.0, 1.0]}}, "inference.coarser: found 1 x 1 x 1 mm; expected .* 3 x 4 x 4"),
         ({"augmentation": {"flip": [0.5, 0.5, 2.0]}}, "flip"),
         ({"augmentation": {"scale": [1.2, 0.8]}}, "two rising numbers"),
         ({"optimizer": {"schedule": "steps"}}, "factors"),
@@ -82,6 +83,35 @@ def test_a_few_steps_learn_and_the_weights_segment(training_set: Path, tiny_3d: 
     for name, tensor in load_file(weights).items():
         torch.testing.assert_close(load_file(fine)[name], tensor, rtol=1e-4, atol=1e-5)
     assert load_model(fine).figures == loaded.figures
+
+
+def test_the_network_of_zhang_learns_in_half_precision(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:
+    """Its combination at a small size: residual, sigmoid, every region one patch, HU clipped, Dice alone, steps."""
+    sections = {
+        "network": {"kind": "residual", "head": "sigmoid", "widths": [8, 16], "dropout": 0.0},
+        "input": {
+            "patch": [8, 24, 24],
+            "shape": [8, 24, 24],
+            "crop": "body",
+            "threshold": -500.0,
+            "intensity": {"rule": "clip", "low": -500.0, "high": 500.0},
+        },
+    }
+    config = tiny_3d(
+        sections,
+        steps=30,
+        checkpoint_every=30,
+        averaging=0.0,
+        precision="bf16-mixed",
+        optimizer={"kind": "adamw", "learning_rate": 3e-2, "schedule": "steps", "factors": {0.9: 0.1}},
+        augmentation={"noise_share": 0.0},
+        losses={"dice": 1.0, "cross_entropy": 0.0},
+    )
+    weights = train(config, data=training_set, out=tmp_path / "run", device="cpu", progress=False)
+    losses = list(logged(tmp_path / "run", "loss").values())
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    volume = read_volume(training_set / "imagesVal" / "X_0000.nii.gz")
+    assert VolumeSegmenter(load_model(weights)).segment_all(volume).shape == volume.shape
 
 
 def test_pseudo_labels_join_and_are_augmented_strongly(training_set: Path, tiny_3d: Write, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import fake_rounds
 from fake_rounds import SETTINGS, Fakes, calls_of, run, start
 
+from cps.labelling import Predict
 from cps.round_state import RoundsState, read_rounds
 from cps.rounds import RoundSettings
 from cps.selection import AgreementRule
-from volumes.errors import InputError
+from volumes.errors import InputError, NotEnoughMemory
 from volumes.formats import read_label_map
+from volumes.label_map import LabelMap
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -77,6 +79,24 @@ def test_the_report_says_who_was_accepted_and_why_not(tmp_path: Path) -> None:
     assert "Ended: no case was added." in text
     assert "| easy_1 | yes | 1.0000 | 1.000 | 1.000 | mean 1.000 exceeds 0.9 |" in text
     assert "| broken | no |" in text and "## Round 3" in text
+
+
+def test_a_case_for_which_memory_does_not_suffice_is_not_given_up(tmp_path: Path) -> None:
+    fakes = Fakes(tmp_path / "calls")
+
+    def short_of_memory(weights: Path) -> Predict:
+        predict = fakes.open_member(weights)
+
+        def full(case: str) -> LabelMap:
+            if case == "easy_2":
+                raise NotEnoughMemory("a patch", found="not enough memory", expected="less", fix="lower it")
+            return predict(case)
+
+        return full
+
+    with pytest.raises(NotEnoughMemory):
+        run(tmp_path / "rounds", fakes, open_member=short_of_memory)
+    assert run(tmp_path / "rounds", fakes).rounds[1].accepted == ["easy_1", "easy_2"]
 
 
 def test_a_round_that_selects_no_case_trains_on_nothing(tmp_path: Path) -> None:

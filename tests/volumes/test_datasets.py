@@ -34,7 +34,12 @@ def test_a_data_set_may_say_which_rules_its_structures_fall_under(nnunet_set: Ca
 
     assert roles({}) == {1: None, 2: None, 3: None}
     assert roles({"heart": "tubular", "Left lung": "organ"}) == {1: "organ", 2: None, 3: "tubular"}
-    for wrong, told in (({"hart": "tubular"}, "no label 'hart'"), (["tubular"], "roles"), ({"heart": 3}, "roles")):
+    for wrong, told in (
+        ({"hart": "tubular"}, "no label 'hart'"),
+        ({"heart": "tubuler"}, "the role 'tubuler' of 'heart'; expected one of organ, tubular"),
+        (["tubular"], "roles"),
+        ({"heart": 3}, "roles"),
+    ):
         with pytest.raises(InputError, match=told):
             roles(wrong)
 

@@ -77,9 +77,9 @@ def test_what_does_not_resolve(label) -> None:
 
 def test_yaml_short_and_long_form(tmp_path) -> None:
     path = tmp_path / "table.yaml"
-    path.write_text("labels:\n  7: {name: cyst, color: [1, 2, 3], tolerance_mm: 1.5, role: r}\n  1: liver\n")
+    path.write_text("labels:\n  7: {name: cyst, color: [1, 2, 3], tolerance_mm: 1.5, role: organ}\n  1: liver\n")
     table = LabelTable.read(path)
-    assert table[7] == Label(7, "cyst", (1, 2, 3), "r", 1.5)
+    assert table[7] == Label(7, "cyst", (1, 2, 3), "organ", 1.5)
     assert list(table) == [1, 7] and table.by_name("liver").value == 1
 
 

@@ -16,8 +16,10 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from networks.configurations import configuration_names
+from tools.benchmark.__main__ import app
 from tools.benchmark.compare.cases import CaseLine
 from tools.benchmark.compare.meter import gpu_memory, measure
 from tools.benchmark.compare.results import About, Contestant, costs, markdown, structures, summarize, write_all
@@ -141,6 +143,11 @@ def test_shipped_configurations_can_be_read(name: str) -> None:
         ({"kind": "3d", "training": {"stepz": 3}}, "stepz", "stepz"),
         ({"kind": "pair", "cross": {"stepz": 3}}, "stepz", "stepz"),
         ({"kind": "pair", "weights": "gone.safetensors"}, "weights", "gone"),
+        ({"kind": "pair", "weights": __file__}, "test_compare.py", "no safetensors file"),
+        ({"kind": "pair", "options": ["--strategy=random", "--nope"]}, "options", "--nope"),
+        ({"kind": "propagation", "slices": 1, "training": {"steps": 3}}, "training", "settings"),
+        ({"kind": "propagation", "slices": 1, "cross": {"steps": 3}}, "cross", "settings"),
+        ({"kind": "3d", "cross": {"steps": 3}}, "cross", "settings"),
         ({"kind": "4d"}, "kind", "4d"),
     ],
 )
@@ -152,9 +159,19 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, method: dict[str, An
     assert where in str(refused.value) and found in str(refused.value)
 
 
+@pytest.mark.parametrize("changed", [{"timeout": -1.0}, {"methods": {}}])
+def test_nothing_to_compare_or_no_time_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    content = {"name": "c", "data": {"labelled": 1, "seed": 1}, "methods": {"one": {"kind": "3d"}}, **changed}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=next(iter(changed))):
+        read_compare(str(tmp_path / "c.yaml"))
+
+
 def test_a_method_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found 'unet3'; expected of unet, gao"):
+    with pytest.raises(InputError, match="--methods: found 'unet3'; expected of unet, gao"):
         read_compare("head-neck", ["unet3"])
+    with pytest.raises(InputError, match="--weights: found 'unet3'; expected of unet, gao"):
+        read_compare("head-neck", None, {"unet3": tmp_path})
 
 
 # A whole run.
@@ -246,6 +263,8 @@ def test_a_method_that_fails_counts_nothing_and_is_tried_again(
         assert list(bad["failed"]) == ["X"] and "broken.safetensors" in bad["failed"]["X"]
         assert bad["mean"] == {"dsc": 0.0, "nsd": 0.0}
     assert len((out / "cases.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    words = ["compare", "--config", str(config), "--data", str(training_set), "--out", str(out), "--methods", "bad"]
+    assert CliRunner().invoke(app, [*words, "--limit", "1", "--quiet"]).exit_code == 1, "some cases failed"
 
 
 def test_other_settings_are_refused_for_a_training_that_was_begun(

@@ -79,7 +79,7 @@ def compare(
             if not equals:
                 raise InputError("--weights", found=f"'{one}'", expected="METHOD=FILE", fix="correct it")
             given[name] = Path(path)
-        run(
+        summary = run(
             data,
             config=config,
             out=out,
@@ -92,6 +92,8 @@ def compare(
             quiet=quiet,
             progress=not quiet and sys.stderr.isatty(),
         )
+    if any(one["failed"] for one in summary.get("methods", {}).values()):
+        raise typer.Exit(1)
 
 
 @app.command()

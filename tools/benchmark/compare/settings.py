@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from networks.configurations import check_name, read_config, settings_of
+from networks.configurations import check_name, check_values, read_config, settings_of
+from networks.metadata import read_metadata
 from tools.benchmark.few_labels import DataSettings, PhantomSettings
 from volumes.errors import InputError
 
@@ -63,6 +64,13 @@ class CompareSettings:
     timeout: float = 3600.0
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_values(self, self.name, ("timeout", self.timeout > 0, "seconds, more than 0"))
+        if not self.methods:
+            raise InputError(
+                f"{self.name}: methods", found="none", expected="one or more", fix="name a method and its kind"
+            )
+
 
 def read_compare(
     name: str, chosen: Sequence[str] | None = None, weights: Mapping[str, Path] | None = None
@@ -77,11 +85,11 @@ def read_compare(
         InputError: a setting, a method or a configuration that does not exist, or that has a wrong type.
     """
     settings = settings_of(read_config("compare", name), CompareSettings, str(name))
-    for named in (*(chosen or ()), *(weights or {})):
-        if named not in settings.methods:
-            raise InputError(
-                "--methods", found=f"'{named}'", expected=f"of {', '.join(settings.methods)}", fix="correct the name"
-            )
+    for option, given in (("--methods", chosen or ()), ("--weights", weights or {})):
+        for named in given:
+            if named not in settings.methods:
+                expected = f"of {', '.join(settings.methods)}"
+                raise InputError(option, found=f"'{named}'", expected=expected, fix="correct the name")
     methods = {key: one for key, one in settings.methods.items() if chosen is None or key in chosen}
     for key, path in (weights or {}).items():
         if key in methods:
@@ -102,8 +110,12 @@ def _check(method: MethodSettings, where: str) -> None:
             expected="a number of key slices from 1" if method.kind == "propagation" else f"none for '{method.kind}'",
             fix="correct the setting",
         )
-    if method.weights is not None and not method.weights.is_file():
-        raise InputError(f"{where}.weights", found=f"no file {method.weights}", expected="weights", fix="check it")
+    if method.weights is not None:
+        if not method.weights.is_file():
+            raise InputError(f"{where}.weights", found=f"no file {method.weights}", expected="weights", fix="check it")
+        read_metadata(method.weights)
+    _check_trainings(method, where)
+    _check_options(method, where)
     if method.kind == "propagation":
         from propagation_module.checkpoints import read_settings
 
@@ -116,6 +128,40 @@ def _check(method: MethodSettings, where: str) -> None:
 
         if checked(read_whole(method.config, method.training), where).recipe:
             check_recipe(method.config, method.training)
+
+
+def _check_trainings(method: MethodSettings, where: str) -> None:
+    """Settings of trainings that there are not."""
+    if method.kind == "propagation" and method.training:
+        raise InputError(
+            f"{where}.training",
+            found="settings",
+            expected="none: key slices are carried on with weights that are there",
+            fix="take them out, or train the propagation module by itself and give its weights",
+        )
+    if method.kind != "pair" and method.cross is not None:
+        expected = f"none for '{method.kind}'"
+        raise InputError(f"{where}.cross", found="settings", expected=expected, fix="take them out")
+
+
+def _check_options(method: MethodSettings, where: str) -> None:
+    """Options that the command which labels a case does not know."""
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    from tools.cli import app
+
+    name, commands = "propagate" if method.kind == "propagation" else "segment", get_command(app)
+    assert isinstance(commands, TyperGroup)
+    known = {word for option in commands.commands[name].params for word in (*option.opts, *option.secondary_opts)}
+    unknown = [word for word in method.options if word.startswith("-") and word.partition("=")[0] not in known]
+    if unknown:
+        raise InputError(
+            f"{where}.options",
+            found=f"'{unknown[0]}'",
+            expected=f"options of `keyslice {name}`",
+            fix="correct the setting",
+        )
 
 
 def _check_pair(method: MethodSettings, where: str) -> None:
