@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,48 +19,16 @@ from cps.journal import replace_file
 from cps.labelling import Labelling, Tell
 from cps.members import member_opener, validation_score
 from cps.round_state import JOURNAL, RoundsState
-from cps.rounds import Cases, RoundSettings, Task, identity, run_rounds
-from cps.selection import AgreementRule
+from cps.rounds import Cases, Task, identity, run_rounds
+from cps.self_training_settings import SelfTrainingSettings
 from cps.training import CrossSettings, read_whole, train
 from networks.configurations import read_config, settings_of, with_overrides
+from reference_module.training import new_pair
 from reference_module.training_settings import read_sections
 from volumes.datasets import DataSet, read_dataset
 from volumes.errors import InputError
 
 _SEEDS_OF_A_ROUND = 100
-
-
-@dataclass(frozen=True)
-class SelfTrainingSettings:
-    """The `rounds` section of a CPS configuration: that of `RoundSettings` and of `AgreementRule`, and
-
-    Attributes:
-        fine_tune: members of later rounds begin with their weights of the round before, not with new ones.
-    """
-
-    members: int = 3
-    rounds: int = 4
-    last_members: int | None = None
-    minimum_gain: float = 0.0
-    threshold: float = 0.9
-    lowest: float = 0.0
-    fine_tune: bool = False
-
-    def __post_init__(self) -> None:
-        if self.members < 2:
-            raise InputError(
-                "members", found=str(self.members), expected="2 or more: their agreement is the score", fix="correct it"
-            )
-
-    @property
-    def rule(self) -> AgreementRule:
-        """Which pseudo-labels are accepted."""
-        return AgreementRule(self.threshold, self.lowest)
-
-    @property
-    def cycle(self) -> RoundSettings:
-        """How many rounds of how many members."""
-        return RoundSettings(**{one.name: getattr(self, one.name) for one in fields(RoundSettings)})
 
 
 def train_rounds(
@@ -99,17 +66,19 @@ def train_rounds(
     folder, whole = Path(out).resolve(), read_config("cps", config)
     settings = read_rounds_section(config, overrides)
     training = {key: value for key, value in (overrides or {}).items() if key != "rounds"}
+    of_members, inputs = read_sections(read_whole(config), CrossSettings, training, str(config))
     if settings.rounds > 1:
-        of_members, _ = read_sections(read_whole(config), CrossSettings, training, str(config))
         of_members.check_room_for_pseudo_labels(str(config))
     dataset = data if isinstance(data, DataSet) else read_dataset(data)
+    starts = [Path(path) for path in start_from]
+    for start in dict.fromkeys(starts):  # one that will not do is found before the first member is trained
+        new_pair(read_whole(config), dataset.table, inputs, 0, start)
     if (folder / JOURNAL).exists() and not resume:
         raise InputError(
             out, found="rounds", expected="an empty folder", fix="choose another --out, or go on with them"
         )
     images = {case.name: case.image for case in dataset.unlabelled}
     structures = {value: label.name for value, label in dataset.table.items()}
-    starts = [Path(path) for path in start_from]
 
     def train_member(task: Task) -> Path:
         seed = int(training.get("seed", whole.training.seed)) + _SEEDS_OF_A_ROUND * task.round + task.member
@@ -161,9 +130,7 @@ def read_rounds_section(config: str | Path, overrides: Mapping[str, Any] | None 
             f"rounds={replaced}", found="one value", expected="a setting of the section", fix="name it: rounds.rounds=3"
         )
     section = with_overrides(read_config("cps", config).get("rounds"), replaced)
-    settings = settings_of(section, SelfTrainingSettings, f"{config}: rounds")
-    _ = settings.cycle, settings.rule  # they check what they are given
-    return settings
+    return settings_of(section, SelfTrainingSettings, f"{config}: rounds")
 
 
 def _plain(whole: DictConfig) -> dict[str, Any]:

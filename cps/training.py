@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from cps.cross_supervision import Consistency, box_for, cross_loss, hard_labels, mixed
+from cps.self_training_settings import SelfTrainingSettings
 from cps.streams import Batch, TwoStreams
 from networks.configurations import check_name, check_values, read_config, settings_of, with_overrides
 from networks.runs import check_run_folder
@@ -68,7 +69,7 @@ class Configuration:
     reference: str
     training: Mapping[str, Any]
     input: Mapping[str, Any] | None = None
-    rounds: Mapping[str, Any] | None = None
+    rounds: SelfTrainingSettings | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -81,6 +81,10 @@ class DeepLabV3Plus(nn.Module):
             ) from error
         if fine:
             _leave_out_pooling(self.network.encoder, encoder)
+        # A classifier's, of EfficientNets, through which no features pass: several GPUs wait for every gradient.
+        for name in ("_conv_head", "_bn1"):
+            if (unused := getattr(self.network.encoder, name, None)) is not None:
+                unused.requires_grad_(False)
         # As large as TransUNet's: with torch's own, smaller start it finds small structures later.
         nn.init.kaiming_normal_(self.network.segmentation_head[0].weight, nonlinearity="relu")
         nn.init.zeros_(self.network.segmentation_head[0].bias)

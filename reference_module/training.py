@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import IterableDataset
 
+from networks.classes import mirrored_classes
 from networks.runs import check_run_folder, counted
 from networks.training.fitting import Stream, check_checkpoint, fit
 from networks.training.made_with import made_with
@@ -94,6 +95,8 @@ def prepared(
     progress: bool,
 ) -> TrainingCases:
     """The cases of a run, with a bar that counts those that are prepared; see `open_cases`."""
+    if settings.slices.flips == "swap":
+        mirrored_classes(dataset.table)  # a structure without its other side is told before volumes are prepared
     with counted("preparing volumes", progress) as told:
         return open_cases(
             dataset,

@@ -73,6 +73,17 @@ class TransUNet(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        _check_sizes(
+            layers=layers,
+            stem=[stem],
+            hidden=[hidden],
+            depth=[depth],
+            heads=[heads],
+            mlp=[mlp],
+            decoder=decoder,
+            head=[head],
+            grid=[grid],
+        )
         _check(layers, stem, hidden, heads, decoder, norm)
         self.position_channel = position_channel
         self.resnet = ResNetV2(
@@ -203,6 +214,13 @@ _RESNET_LAYERS: dict[str, dict[str, Any]] = {
     "group": {"conv_layer": partial(StdConv2dSame, eps=1e-8), "norm_layer": _group_norm, "stem_type": "same"},
     "batch": {"conv_layer": create_conv2d, "norm_layer": BatchNormAct2d, "stem_type": ""},
 }
+
+
+def _check_sizes(**sizes: Sequence[int]) -> None:
+    for name, values in sizes.items():
+        if min(values, default=1) < 1:
+            found = ", ".join(map(str, values))
+            raise InputError(f"transunet.{name}", found=found, expected="1 or more", fix="correct the setting")
 
 
 def _check(layers: Sequence[int], stem: int, hidden: int, heads: int, decoder: Sequence[int], norm: str) -> None:

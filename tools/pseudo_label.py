@@ -162,8 +162,18 @@ def _spread(job: Job, scans: Sequence[Case], rule: AgreementRule, tell: Tell) ->
 
 def _common_table(weights: list[Path]) -> LabelTable:
     """The members' structures; raises InputError for members that know others than the first."""
+    from networks.run_record import digest_of
     from reference_module.description import Description
 
+    first_with: dict[str | None, Path] = {}
+    for path in weights:
+        if (same := first_with.setdefault(digest_of(path), path)) is not path:
+            raise InputError(
+                path,
+                found=f"the same weights as {same}",
+                expected="members that were trained apart: what agrees with itself says nothing",
+                fix="give others",
+            )
     tables = [Description.read(path).table for path in weights]
     names = [{value: label.name for value, label in table.items()} for table in tables]
     for path, other in zip(weights, names, strict=True):

@@ -34,7 +34,7 @@ def test_the_reference_module_s_numbers_are_the_paper_s() -> None:
 
 @pytest.mark.parametrize("name", ["paper", "small", str(FOLDER / "cps.yaml")])
 def test_every_cps_configuration_has_rounds_that_can_be_run(name: str) -> None:
-    from cps.self_training import SelfTrainingSettings
+    from cps.self_training_settings import SelfTrainingSettings
 
     settings = settings_of(read_config("cps", name).get("rounds"), SelfTrainingSettings, name)
     assert settings.cycle.members >= 2 and settings.cycle.rounds >= 2

@@ -150,6 +150,7 @@ def test_members_begin_with_the_weights_that_are_given_in_turn(tmp_path: Path, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr(self_training, "train", train)
+    monkeypatch.setattr(self_training, "new_pair", lambda *arguments: None)
     monkeypatch.setattr(self_training, "validation_score", lambda *arguments: None)
     monkeypatch.setattr(self_training, "member_opener", lambda *arguments: opener)
     starts = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
@@ -162,6 +163,19 @@ def test_members_begin_with_the_weights_that_are_given_in_turn(tmp_path: Path, m
     starts[1].write_text("changed")
     with pytest.raises(InputError, match=r"begun with origin.start_from"):
         self_training.train_rounds(config, data=data, out=tmp_path / "rounds", start_from=starts, progress=False)
+
+
+def test_a_second_start_that_will_not_do_is_found_before_the_first_member_is_trained(tmp_path: Path) -> None:
+    from cps.self_training import train_rounds
+    from cps.training import train
+
+    config, data = make_config(tmp_path, members=2), make_data(tmp_path / "data")
+    good = train(config, data=data, out=tmp_path / "good", device="cpu", overrides={"steps": 1}, progress=False)
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(good.read_bytes()[:-100])
+    with pytest.raises(InputError, match="bad.safetensors"):
+        train_rounds(config, data=data, out=tmp_path / "rounds", start_from=[good, bad], progress=False)
+    assert not (tmp_path / "rounds").exists()
 
 
 def test_without_validation_cases_there_is_no_score(tmp_path: Path) -> None:
@@ -212,10 +226,13 @@ def test_validation_scores_what_is_contoured(tmp_path: Path, monkeypatch: pytest
 )
 def test_settings_are_refused_before_anything_is_trained(tmp_path: Path, rounds: dict[str, Any], told: str) -> None:
     from cps.self_training import train_rounds
+    from cps.training import train
 
     data = make_data(tmp_path / "data")
     with pytest.raises(InputError, match=told):
         train_rounds(make_config(tmp_path, **rounds), data=data, out=tmp_path / "rounds")
+    with pytest.raises(InputError, match=told):  # a section that this command does not use is looked at all the same
+        train(make_config(tmp_path, **rounds), data=data, out=tmp_path / "rounds")
     assert not (tmp_path / "rounds").exists()
 
 

@@ -53,7 +53,9 @@ def test_the_published_encoder_learns_from_a_batch_of_one(size: tuple[int, int])
     logits = network(seeded(1, 3, *size))
     logits.square().mean().backward()
     assert logits.shape == (1, 4, *size) and logits.isfinite().all()
-    assert all(one.grad is not None for one in network.network.decoder.parameters())
+    lost = [name for name, one in network.named_parameters() if one.requires_grad and one.grad is None]
+    assert lost == [], "several GPUs wait for every gradient"
+    assert len([one for one in network.parameters() if not one.requires_grad]) == 3
 
 
 def test_what_the_whole_slice_says_survives_a_batch_of_two() -> None:

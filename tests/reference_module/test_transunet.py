@@ -143,6 +143,10 @@ def test_gradients_reach_every_parameter(tiny: TransUNet) -> None:
         ({"layers": (3, 4)}, "three numbers"),
         ({"decoder": (64, 32, 16)}, "four numbers"),
         ({"stem": 6}, "multiple of 4"),
+        ({"hidden": 0}, "transunet.hidden: found 0; expected 1 or more"),
+        ({"layers": (1, 0, 1)}, "transunet.layers: found 1, 0, 1"),
+        ({"mlp": 0}, "transunet.mlp"),
+        ({"grid": -1}, "transunet.grid"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object], message: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from cps.round_state import RoundsState
 from cps.selection import CaseScores, Verdict
+from networks.metadata import read_metadata
 from reference_module.models import InputSettings, build_pair, save_pair
 from tools.cli import app
 from volumes.datasets import read_dataset
@@ -68,6 +69,13 @@ def rounds(folders: tuple[Path, Path, Path], tmp_path: Path) -> RoundsState:
     return state
 
 
+def twin(weights: Path) -> Path:
+    """Another file of the same pair: a member that agrees with it on everything."""
+    path = weights.with_name(f"twin-of-{weights.name}")
+    save_file(load_file(weights), path, {**read_metadata(weights), "twin": "yes"})
+    return path
+
+
 def test_accepted_cases_of_rounds(rounds: RoundsState, tmp_path: Path) -> None:
     out = tmp_path / "set"
     result = run("--rounds", rounds.folder, "-o", out)
@@ -84,7 +92,7 @@ def test_accepted_cases_of_rounds(rounds: RoundsState, tmp_path: Path) -> None:
 def test_members_that_agree_label_a_folder_of_ct(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
     cts, out = folders[0], tmp_path / "set"
     one = pair(tmp_path / "one.safetensors", 1)
-    same = Path(shutil.copyfile(one, tmp_path / "same.safetensors"))
+    same = twin(one)
     result = run("-i", cts, "-o", out, "--weights", one, "--weights", same, "--device", "cpu")
     assert result.exit_code == 0, result.stderr
     dataset = read_dataset(out)
@@ -139,7 +147,7 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_go_on(
     cts = folders[0]
     (cts / "B.nrrd").write_bytes(b"not an image")
     one = pair(tmp_path / "one.safetensors", 1)
-    result = run("-i", cts, "-o", tmp_path / "set", "--weights", one, "--weights", one, "--quiet")
+    result = run("-i", cts, "-o", tmp_path / "set", "--weights", one, "--weights", twin(one), "--quiet")
     assert result.exit_code == 1
     assert [case.name for case in read_dataset(tmp_path / "set").training] == ["A", "C"]
     assert "B.nrrd" in result.stderr and len(result.stderr.strip().splitlines()) == 1
@@ -149,7 +157,7 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_go_on(
 def test_started_again_it_goes_on_with_what_is_there(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
     cts, out = folders[0], tmp_path / "set"
     one = pair(tmp_path / "one.safetensors", 1)
-    arguments = ("-i", cts, "-o", out, "--weights", one, "--weights", one)
+    arguments = ("-i", cts, "-o", out, "--weights", one, "--weights", twin(one))
     assert run(*arguments).exit_code == 0
     made = {path: path.stat().st_mtime_ns for path in (out / "labelling").rglob("*.nii.gz")}
     (out / "dataset.json").unlink()  # as if it had been killed before the end
@@ -170,6 +178,7 @@ def test_started_again_it_goes_on_with_what_is_there(folders: tuple[Path, Path, 
         (("--rounds", "CTS"), "no rounds.jsonl"),
         (("-i", "nowhere", "--weights", "one.safetensors", "--weights", "one.safetensors"), "no such folder"),
         (("-i", "CTS", "--weights", "one.safetensors", "--weights", "other.safetensors"), "the structures"),
+        (("-i", "CTS", *(("--weights", "one.safetensors") * 2)), "the same weights as"),
         (("-i", "CTS", "--weights", "one.safetensors", "--weights", "none.safetensors"), "none.safetensors"),
         (("-i", "CTS", *(("--weights", "one.safetensors") * 2), "--threshold", "90"), "from 0 to 1"),
     ],

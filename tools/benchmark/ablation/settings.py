@@ -11,7 +11,7 @@ from tools.benchmark.few_labels import DataSettings, PhantomSettings
 from volumes.errors import InputError
 
 if TYPE_CHECKING:
-    from cps.self_training import SelfTrainingSettings
+    from cps.self_training_settings import SelfTrainingSettings
     from tools.automatic import AutomaticSettings
 
 ROWS = (1, 2, 3, 4)
@@ -104,7 +104,7 @@ class AblationSettings:
 
     def rounds_settings(self) -> SelfTrainingSettings:
         """`rounds`, checked."""
-        from cps.self_training import SelfTrainingSettings
+        from cps.self_training_settings import SelfTrainingSettings
         from networks.configurations import settings_of
 
         return settings_of(self.rounds, SelfTrainingSettings, f"{self.name}: rounds")
