@@ -196,7 +196,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "Seconds, memory and processor use are those of the command that labels a case, start-up included, sampled "
         "every 0.1 s; peak MB of the worst case, memory that processes share counted in each; MB s the area under "
         "the curve of memory, CPU % s that under the curve of processor use, GPU MB s that above 2,048 MB.",
-        "Gain over start: mean Dice on the validation cases that are not of this table.",
+        "Gain over start: mean Dice of all structures on the validation cases that are not of this table, from the "
+        "supervised start to what the recipe ends with, its post-processing included.",
     ]
     for one in summary["methods"].values():
         found += [f"{one['title']} failed on {case}, which counts 0: {why}" for case, why in one["failed"].items()]
