@@ -207,12 +207,16 @@ def tiny_compare(
 
     def write(**methods: Any) -> Path:
         (tmp_path / "tiny3.yaml").write_text(yaml.safe_dump(volume_network))
+        recipe = {"kind": "gao", "minimum_voxels": 1.0, "later": {"steps": 2}}
+        with_recipe = {**volume_network, "name": "recipe3", "recipe": recipe}
+        (tmp_path / "recipe3.yaml").write_text(yaml.safe_dump(with_recipe))
         pair = {"kind": "pair", "config": str(tiny_config()), "cross_config": str(tiny_cps())}
         content = {
             "name": "tiny",
             "data": {"labelled": 2, "seed": 1, "require": ["left_ball"]},
             "methods": {
                 "unet": {"kind": "3d", "config": str(tmp_path / "tiny3.yaml"), "title": "3D U-Net"},
+                "gao": {"kind": "3d", "config": str(tmp_path / "recipe3.yaml"), "training": {"steps": 3}},
                 "automatic": {**pair, "training": {"steps": 2}, "cross": {"steps": 1}, "options": ["--requery", "0"]},
                 "keys-1": {"kind": "propagation", "slices": 1},
                 **methods,
@@ -231,11 +235,14 @@ def test_a_run_trains_scores_and_goes_on(
     out = tmp_path / "out"
     summary = run(training_set, config=str(tiny_compare()), out=out, limit=1)
     methods = summary["methods"]
-    assert list(methods) == ["unet", "automatic", "keys-1"] and summary["cases"] == 1
+    assert list(methods) == ["unet", "gao", "automatic", "keys-1"] and summary["cases"] == 1
     assert all(not one["failed"] for one in methods.values()), methods
     assert methods["keys-1"]["training_hours"] == 0 and methods["unet"]["training_hours"] > 0
     assert methods["automatic"]["parameters"] > methods["keys-1"]["parameters"], "the pair, and what it propagates with"
     assert methods["unet"]["peak_mb"] > 100
+    told = (out / "trained" / "gao" / "run" / "report.md").read_text(encoding="utf-8")
+    assert "## Round 1" in told and methods["gao"]["parameters"] == methods["unet"]["parameters"]
+    assert methods["gao"]["gain"] is None, "all validation cases are reported on: nobody knows"
     assert "3D U-Net" in (out / "results.md").read_text(encoding="utf-8") and "keys-1" in capsys.readouterr().out
     for picture in ("cost.png", "structures.png", "worst/unet.png", "worst/keys-1.png"):
         assert np.asarray(Image.open(out / picture)).std() > 1
