@@ -59,7 +59,7 @@ FORMS = [
     {"weight": 1.0, "ramp": 0.0, "labelled": True},
     {"weight": 1.0, "ramp": 0.0, "teacher": "average"},
     {"weight": 1.0, "ramp": 0.0, "mixed": 1.0},
-    {"weight": 1.0, "ramp": 0.0, "mixed": 1.0, "teacher": "average"},
+    {"weight": 1.0, "ramp": 0.0, "mixed": 1.0, "teacher": "average", "certain": 0.3},
     {"weight": 0.0},
 ]
 
