@@ -108,6 +108,6 @@ def _check_structures(dataset: DataSet, cases: Sequence[StoredCase]) -> None:
             dataset.folder,
             found=f"no labelled case with {names}",
             expected="every structure of the label table in at least one",
-            fix="add such a case, lower input.pixel or input.spacing if such voxels are too large to show the structure, "
-            "or take it out of the label table (dataset.json)",
+            fix="add such a case, lower input.pixel or input.spacing if such voxels are too large to show it, "
+            "or take the structure out of the label table (dataset.json)",
         )
