@@ -1,13 +1,16 @@
-"""A pair that sees what a test lets it see."""
+"""A pair that sees what a test lets it see, and one that agrees with another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from networks.metadata import read_metadata
 from reference_module.models import InputSettings
 from reference_module.referencer import Referencer
 from volumes.labels import LabelTable
@@ -62,3 +65,10 @@ def ellipsoids(depth: int = 24, second: tuple[int, int] = (6, 17)) -> tuple[Volu
 
 def referencer(pair: nn.Module) -> Referencer:
     return Referencer(pair, TABLE, InputSettings(None, "three"), precision="float32")
+
+
+def twin(weights: Path) -> Path:
+    """Another file of the same pair: a member that agrees with it on everything."""
+    path = weights.with_name(f"twin-of-{weights.name}")
+    save_file(load_file(weights), path, {**read_metadata(weights), "twin": "yes"})
+    return path

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from cps.round_state import RoundsState
 from cps.selection import CaseScores, Verdict
-from networks.metadata import read_metadata
 from reference_module.models import InputSettings, build_pair, save_pair
+from tests.tools.pairs import twin
 from tools.cli import app
 from volumes.datasets import read_dataset
 from volumes.formats import read_label_map, read_volume, write_label_map
@@ -67,13 +66,6 @@ def rounds(folders: tuple[Path, Path, Path], tmp_path: Path) -> RoundsState:
         state.scored(1, CaseScores(case, {"one": (value, value)}, {"one": 75}))
     state.judged(1, {"A": Verdict(True, 0.95, "mean 0.950 exceeds 0.9"), "B": Verdict(False, 0.4, "too low")})
     return state
-
-
-def twin(weights: Path) -> Path:
-    """Another file of the same pair: a member that agrees with it on everything."""
-    path = weights.with_name(f"twin-of-{weights.name}")
-    save_file(load_file(weights), path, {**read_metadata(weights), "twin": "yes"})
-    return path
 
 
 def test_accepted_cases_of_rounds(rounds: RoundsState, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from reference_module.models import InputSettings, build_pair, save_pair
 from tests.tiny import TINY_NETWORK
 from tests.tools.batch.many_cases import manifest_lines, write_cases, write_image
+from tests.tools.pairs import twin
 from tools.cli import app
 from volumes.labels import LabelTable
 
@@ -82,7 +83,7 @@ def test_segment_and_pseudo_label_by_workers(pair: Path, tmp_path: Path) -> None
     alone, spread = run(*segment, "-o", tmp_path / "alone"), run(*segment, "-o", tmp_path / "spread", *worker)
     assert alone.exit_code == spread.exit_code == 1
     assert "none.nii.gz: found nothing there" in spread.stderr and len(spread.stderr.splitlines()) == 1
-    label = ("pseudo-label", "-i", tmp_path / "cts", "--weights", pair, "--weights", pair, "--device", "cpu")
+    label = ("pseudo-label", "-i", tmp_path / "cts", "--weights", pair, "--weights", twin(pair), "--device", "cpu")
     (tmp_path / "cts" / "P01.nii.gz").write_text("not an image")
     first, second = run(*label, "-o", tmp_path / "first"), run(*label, "-o", tmp_path / "second", *worker)
     assert first.exit_code == second.exit_code == 1, second.stderr
