@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Tests run in so many processes besides this one, file by file; 0: in this one.
-JOBS   ?= 0
+JOBS   ?= 2
 
 .PHONY: venv demo test lint docs clean
 

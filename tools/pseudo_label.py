@@ -165,12 +165,12 @@ def _common_table(weights: list[Path]) -> LabelTable:
     from networks.run_record import digest_of
     from reference_module.description import Description
 
-    first_with: dict[str | None, Path] = {}
-    for path in weights:
-        if (same := first_with.setdefault(digest_of(path), path)) is not path:
+    first_with: dict[str | None, int] = {}
+    for place, path in enumerate(weights):
+        if (first := first_with.setdefault(digest_of(path), place)) != place:
             raise InputError(
                 path,
-                found=f"the same weights as {same}",
+                found=f"the same weights as {weights[first]}",
                 expected="members that were trained apart: what agrees with itself says nothing",
                 fix="give others",
             )
