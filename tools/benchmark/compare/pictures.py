@@ -37,8 +37,8 @@ def draw_cost(summary: Mapping[str, Any], path: Path) -> None:
     panels[1].set_xlabel("hours of training")
     panels[0].set_ylabel("mean DSC")
     for panel in panels:
-        panel.set_xlim(left=0)
         panel.margins(0.12)
+        panel.set_xlim(left=0)  # after the margins: a limit that is set freezes the other one as it is
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
