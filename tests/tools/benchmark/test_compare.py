@@ -7,7 +7,9 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from typer.testing import CliRunner
 from networks.configurations import configuration_names
 from tools.benchmark.__main__ import app
 from tools.benchmark.compare.cases import CaseLine
-from tools.benchmark.compare.meter import gpu_memory, measure
+from tools.benchmark.compare.meter import Curve, gpu_memory, measure
 from tools.benchmark.compare.results import About, Contestant, costs, markdown, structures, summarize, write_all
 from tools.benchmark.compare.run import run
 from tools.benchmark.compare.settings import read_compare
@@ -61,6 +63,23 @@ def test_children_count_too() -> None:
     child = "import time; held = bytearray(200 * 2**20); held[::4096] = b'x' * len(held[::4096]); time.sleep(0.6)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     assert measure([sys.executable, "-c", code], timeout=60).peak_mb > 200
+
+
+def test_a_child_that_has_just_been_forked_is_not_its_parent_once_more() -> None:
+    def process(pid: int, *children: Any) -> Any:
+        return SimpleNamespace(
+            pid=pid,
+            children=lambda recursive: children,
+            oneshot=nullcontext,
+            memory_info=lambda: SimpleNamespace(rss=100 * 2**20),
+            cpu_times=lambda: SimpleNamespace(user=1.0, system=0.5),
+        )
+
+    curve, family = Curve(), {1}
+    curve.add(process(1, process(2)), family)
+    assert curve.peak == 100 and family == {1, 2}
+    curve.add(process(1, process(2)), family)
+    assert curve.peak == 200, "it stayed"
 
 
 def test_a_command_that_fails_says_why_and_one_that_hangs_is_ended() -> None:

@@ -49,7 +49,7 @@ def measure(command: Sequence[str], *, timeout: float, gpu: bool = False) -> Cos
         timeout: seconds after which it is killed, which counts as a failure.
         gpu: sample the GPU too, by nvidia-smi.
     """
-    curve = _Curve()
+    curve = Curve()
     with tempfile.TemporaryFile() as words, _gpu_samples(gpu) as samples:
         started = time.monotonic()
         process = psutil.Popen(list(command), stdout=subprocess.DEVNULL, stderr=words)
@@ -81,8 +81,11 @@ def measure(command: Sequence[str], *, timeout: float, gpu: bool = False) -> Cos
     )
 
 
-class _Curve:
-    """What the samples add up to; processor seconds by process: of one that has ended, as it was seen last."""
+class Curve:
+    """What the samples add up to; processor seconds by process: of one that has ended, as it was seen last.
+
+    The memory of a child counts from its second sample on: between fork and exec it would be its parent's once more.
+    """
 
     def __init__(self) -> None:
         self.peak = self.area = 0.0
@@ -90,11 +93,12 @@ class _Curve:
         self._last = time.monotonic()
 
     def add(self, process: psutil.Process, family: set[int]) -> None:
+        """Take a sample of a process and its children; `family`: numbers of all that were seen, added to."""
         memory = 0.0
         with suppress(psutil.NoSuchProcess):
             for one in (process, *process.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess), one.oneshot():
-                    memory += one.memory_info().rss / _MB
+                    memory += one.memory_info().rss / _MB if one.pid in family else 0.0
                     times = one.cpu_times()
                     self.processor[one.pid] = times.user + times.system
                     family.add(one.pid)
