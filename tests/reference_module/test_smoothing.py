@@ -10,13 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from reference_module.smoothing import REACH, SMOOTHING_MM, smoothed
+from reference_module.smoothing import REACH, SMOOTHING_MM, smoothed, stretched
+
+
+def probabilities(*shape: int) -> Tensor:
+    """Of the classes of the last dimension but two, some sure, some not."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-3)
 
 
 @pytest.mark.parametrize(("depth", "spacing"), [(1, 3.0), (2, 3.0), (12, 3.0), (30, 0.5), (7, 5.0), (4, 40.0)])
 def test_slices_are_averaged_with_their_neighbours(depth: int, spacing: float) -> None:
-    given = torch.rand(depth, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    found = list(smoothed(given, depth, spacing))
+    found = list(smoothed(probabilities(depth, 3, 4, 4), depth, spacing))
+    given = torch.stack([stretched(one) for one in probabilities(depth, 3, 4, 4)])
     assert len(found) == depth
     reach = min(REACH, int(3 * SMOOTHING_MM / spacing))
     steps = np.arange(-reach, reach + 1)
@@ -33,7 +38,7 @@ def test_a_few_slices_are_kept() -> None:
 
     def slices() -> Iterator[Tensor]:
         for _ in range(60):
-            one = torch.rand(2, 3, 3)
+            one = probabilities(2, 3, 3)
             taken.append(weakref.ref(one))
             yield one
             del one
@@ -43,3 +48,33 @@ def test_a_few_slices_are_kept() -> None:
         assert len(taken) <= z + REACH + 1, "as they are needed"
         most = max(most, sum(one() is not None for one in taken))
     assert most <= 2 * REACH + 2
+
+
+def test_stretched_keeps_outlines_sums_and_what_is_sure() -> None:
+    given = probabilities(5, 40, 40) * 0.7 + 0.06
+    before, found = given.clone(), stretched(given)
+    assert torch.equal(given, before)
+    torch.testing.assert_close(found.sum(0), torch.ones(40, 40))
+    assert found.min() >= 0 and torch.equal(found.argmax(0), given.argmax(0))
+    assert torch.equal(found > 0.5, given > 0.5), "where a line at .5 would run"
+    torch.testing.assert_close(found.flatten(1).amax(1), torch.ones(5))
+    unclear = given.amax(0) <= 0.5
+    assert unclear.any()
+    torch.testing.assert_close(found[:, unclear], given[:, unclear])
+    torch.testing.assert_close(stretched(found), found)
+
+
+@pytest.mark.parametrize("sure", [1.0, 0.5])
+def test_one_class_everywhere_stays_what_it_is(sure: float) -> None:
+    given = torch.stack([torch.full((3, 3), sure), torch.full((3, 3), 1 - sure)])
+    torch.testing.assert_close(stretched(given), given)
+
+
+def test_what_one_member_alone_knows_is_not_lost_to_its_drift() -> None:
+    """Five pixels of 40, one pixel further on each slice: sure for one member, of which the other says nothing."""
+    depth, z, x = 20, torch.arange(20)[:, None], torch.arange(40)
+    truth = (x >= z + 5) & (x < z + 10)
+    mean = torch.where(truth, 1.0, 0.0).add(0.05).div(2)
+    given = torch.stack([1 - mean, mean], 1)[:, :, None]
+    found = torch.stack(list(smoothed(given, depth, 3.0))).argmax(1)[:, 0] == 1
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
