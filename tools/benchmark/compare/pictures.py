@@ -29,6 +29,7 @@ def draw_cost(summary: Mapping[str, Any], path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for place, one in enumerate(summary["methods"].values()):
         style = {"marker": _MARKS[place % len(_MARKS)], "color": f"C{place}", "linestyle": "", "markersize": 9}
+        style |= {"clip_on": False, "zorder": 3}  # a mark at 0 is seen whole
         score = one["mean"]["dsc"]
         panels[0].plot([one["seconds"]], [score], label=one["title"], **style)
         if one["training_hours"] is not None:
