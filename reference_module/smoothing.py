@@ -26,7 +26,7 @@ def stretched(probabilities: Tensor) -> Tensor:
     """Probabilities (C, h, w) of a slice; each class that is likelier than all others together has 1 at its peak.
 
     From .5 to the peak they are stretched to .5 to 1, the others of the pixel shrink alike. So outlines, at .5, stay
-    where they are, finer than a pixel, and a class that is sure somewhere on the slice stays as it is.
+    between the same pixels, and a class that is sure somewhere on the slice stays as it is.
     """
     likeliest, classes = probabilities.max(0, keepdim=True)
     peaks = probabilities.flatten(1).amax(1)

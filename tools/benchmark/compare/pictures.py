@@ -64,6 +64,7 @@ def draw_structures(summary: Mapping[str, Any], path: Path) -> None:
             panel.plot(
                 *zip(*known, strict=True),
                 marker=_MARKS[place % len(_MARKS)], color=f"C{place}", linestyle="", label=one["title"],
+                clip_on=False, zorder=3,
             )  # fmt: skip
         panel.set_ylabel(f"mean {kind.upper()}")
         panel.set_ylim(0, 1)
