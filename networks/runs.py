@@ -7,8 +7,10 @@ checkpoint that is whole.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +142,7 @@ def make_trainer(
     callbacks: list[Callback] = [keep, *more.pop("callbacks", ())]
     if progress:
         callbacks.append(_StepsBar(refresh_rate=log_every))
+    _no_advice_of_lightning()
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -157,6 +160,16 @@ def make_trainer(
         use_distributed_sampler=False,  # our streams split themselves by rank
         **more,
     )
+
+
+def _no_advice_of_lightning() -> None:
+    """Nothing that somebody who labels patients could do, and the first would send their runs to a cloud."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", module="lightning")
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("💡 Tip")
 
 
 class _WholeCheckpoints(TorchCheckpointIO):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -67,6 +68,21 @@ def test_a_run_ends_after_its_steps_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "csv" / "version_1" / "metrics.csv").read_text(encoding="utf-8").count("\n") == 1 + 3, (
         "steps 6, 7 and 8"
     )
+
+
+def test_no_advice_to_send_runs_to_a_cloud(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    log.addHandler(handler)
+    try:
+        run(tmp_path, 2)
+    finally:
+        log.removeHandler(handler)
+    assert any("GPU available" in line for line in told), "what is of use is told"
+    assert not any("litlogger" in line for line in told)
+    assert not any("LeafSpec" in str(warning.message) for warning in recwarn)
 
 
 def test_a_run_in_the_way_is_refused(tmp_path: Path) -> None:
