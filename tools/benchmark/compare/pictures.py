@@ -30,6 +30,8 @@ def draw_cost(summary: Mapping[str, Any], path: Path) -> None:
     for place, one in enumerate(summary["methods"].values()):
         style = {"marker": _MARKS[place % len(_MARKS)], "color": f"C{place}", "linestyle": "", "markersize": 9}
         style |= {"clip_on": False, "zorder": 3}  # a mark at 0 is seen whole
+        # One behind another is seen through it.
+        style |= {"markerfacecolor": (f"C{place}", 0.25), "markeredgecolor": f"C{place}", "markeredgewidth": 1.6}
         score = one["mean"]["dsc"]
         panels[0].plot([one["seconds"]], [score], label=one["title"], **style)
         if one["training_hours"] is not None:
