@@ -73,6 +73,11 @@ def train_rounds(
     starts = [Path(path) for path in start_from]
     for start in dict.fromkeys(starts):  # one that will not do is found before the first member is trained
         new_pair(read_whole(config), dataset.table, inputs, 0, start)
+    if starts and len(set(starts)) < settings.members:
+        tell(
+            f"{settings.members} members begin with {len(set(starts))} weights: those that begin alike agree on more "
+            "than they should; better is a --start-from for each, of trainings with different seeds"
+        )
     if (folder / JOURNAL).exists() and not resume:
         raise InputError(
             out, found="rounds", expected="an empty folder", fix="choose another --out, or go on with them"

@@ -153,13 +153,22 @@ def test_members_begin_with_the_weights_that_are_given_in_turn(tmp_path: Path, m
     monkeypatch.setattr(self_training, "new_pair", lambda *arguments: None)
     monkeypatch.setattr(self_training, "validation_score", lambda *arguments: None)
     monkeypatch.setattr(self_training, "member_opener", lambda *arguments: opener)
-    starts = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
-    for path in starts:
+    starts, third = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"], tmp_path / "three.safetensors"
+    for path in (*starts, third):
         path.write_text(path.name)
     config, data = make_config(tmp_path, members=3), make_data(tmp_path / "data")
+    told: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        self_training.train_rounds(config, data=data, out=tmp_path / "rounds", start_from=starts, progress=False)
+        self_training.train_rounds(
+            config, data=data, out=tmp_path / "rounds", start_from=starts, progress=False, tell=told.append
+        )
     assert begun == ["one.safetensors", "two.safetensors", "one.safetensors"]
+    assert told[0].startswith("3 members begin with 2 weights: those that begin alike agree on more than they should")
+    with pytest.raises(KeyboardInterrupt):
+        self_training.train_rounds(
+            config, data=data, out=tmp_path / "own", start_from=[*starts, third], progress=False, tell=told.append
+        )
+    assert sum("begin with" in line for line in told) == 1, "nothing to say where each has its own"
     starts[1].write_text("changed")
     with pytest.raises(InputError, match=r"begun with origin.start_from"):
         self_training.train_rounds(config, data=data, out=tmp_path / "rounds", start_from=starts, progress=False)
